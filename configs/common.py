@@ -1,0 +1,39 @@
+"""What several configs share: the argument, the data, the embedder."""
+
+from ml_collections import ConfigDict
+
+from genrec_jax.data.datasets import NAMES
+from genrec_jax.errors import UserError
+
+
+def parse_arg(arg: str) -> tuple[str, bool]:
+    """Returns the data set and whether `smoke` is asked for, from `[DATASET][,smoke]`."""
+    words = [word for word in arg.split(",") if word]
+    smoke = "smoke" in words
+    datasets = [word for word in words if word != "smoke"]
+    if len(datasets) > 1:
+        raise UserError(f"config argument {arg!r} names {len(datasets)} data sets: give one")
+    dataset = datasets[0] if datasets else NAMES[0]
+    if dataset not in NAMES:
+        raise UserError(f"unknown data set {dataset!r}: choose one of {', '.join(NAMES)}")
+    return dataset, smoke
+
+
+def data(dataset: str) -> ConfigDict:
+    """Returns which data to read. `dir` is one data set's folder in the compact format."""
+    config = ConfigDict()
+    config.dataset = dataset
+    config.dir = ""  # or GENREC_DATA_DIR
+    config.synthetic_shop = ConfigDict({"seed": 0, "num_users": 6000, "num_items": 1200})
+    return config
+
+
+def embedder(smoke: bool) -> ConfigDict:
+    """Returns how items become vectors."""
+    config = ConfigDict()
+    config.name = "lsa"
+    config.dim = 64 if smoke else 128
+    config.path = ""  # of embedder `precomputed`
+    config.standardize = True
+    config.seed = 0
+    return config

@@ -1,0 +1,64 @@
+"""RQ-VAE: item embeddings to semantic IDs.
+
+Lee et al., 2022 (https://arxiv.org/abs/2203.01941), as in TIGER, Rajput et al., 2023
+(https://arxiv.org/abs/2305.05065); shapes of RQ-VAE-Recommender.
+
+    python -m genrec_jax.main --config=configs/rqvae.py
+    python -m genrec_jax.main --config=configs/rqvae.py:beauty --config.data.dir=FOLDER
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """`arg` is [DATASET][,smoke]."""
+    dataset, smoke = common.parse_arg(arg)
+    config = ConfigDict()
+    config.task = "tokenizer"
+    config.name = "rqvae"
+    config.seed = 0
+    config.cache_dir = ""  # prepared data and embeddings; default WORKDIR/cache
+    config.data = common.data(dataset)
+    config.embedder = common.embedder(smoke)
+
+    # Model.
+    config.model = ConfigDict()
+    config.model.hidden_dims = (512, 256, 128)
+    config.model.code_dim = 32
+    config.model.num_levels = 3
+    config.model.codebook_size = 256
+    config.model.commitment_weight = 0.25
+    config.model.residual_gradient = "stop"  # or "pass"
+    config.extra_code_size = 256  # values of the code that tells colliding items apart
+
+    # Codebooks start as k-means of the latents of so many random items; 0 for a random start.
+    config.kmeans_items = 20_000
+    config.kmeans_iterations = 100
+
+    # Training.
+    config.num_steps = 10_000
+    config.batch_size = 640
+    config.accumulation = 1
+    config.steps_per_call = 200
+    config.eval_every = 2_000
+    config.optimizer = ConfigDict()
+    config.optimizer.learning_rate = 1e-3
+    config.optimizer.schedule = "constant"
+    config.optimizer.warmup_steps = 0
+    config.optimizer.final_fraction = 0.0
+    config.optimizer.weight_decay = 1e-4
+    config.optimizer.clip_norm = 0.0
+
+    if dataset == "synthetic":
+        config.model.codebook_size = 64
+        config.num_steps = 1_000
+        config.eval_every = 500
+        config.steps_per_call = 100
+    if smoke:
+        config.num_steps = 400
+        config.eval_every = 200
+        config.steps_per_call = 50
+        config.extra_code_size = 2_048
+    return config

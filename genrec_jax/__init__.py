@@ -1,0 +1,1 @@
+"""Semantic-ID generative retrieval in JAX."""

@@ -1,0 +1,136 @@
+"""The corpus: a catalogue, the users' histories, and their leave-one-out splits.
+
+A history is oldest first. Leave-one-out: the last item is the test target, the one before is the
+validation target, all before that is for training. A user with fewer than three items has no
+targets to spare and serves for training only.
+"""
+
+import dataclasses
+import hashlib
+from typing import NamedTuple
+
+import numpy as np
+
+MIN_ITEMS_TO_EVALUATE = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Corpus:
+    """Items are positions 0..I-1 everywhere; their names are kept beside.
+
+    Attributes:
+        item_ids: I names, as the source gives them.
+        titles: I titles for people to read.
+        texts: I sentences for an embedder to read.
+        text_template: version of the template that made `texts`.
+        user_ids: U names.
+        items: [N] int32 item positions, user after user, each user's oldest first.
+        offsets: [U + 1] int64; user u owns `items[offsets[u]:offsets[u + 1]]`.
+        times: [N] int64 times in the source's unit, -1 where unknown; or None.
+        facts: metrics that the source states about itself.
+    """
+
+    item_ids: list[str]
+    titles: list[str]
+    texts: list[str]
+    text_template: str
+    user_ids: list[str]
+    items: np.ndarray
+    offsets: np.ndarray
+    times: np.ndarray | None
+    facts: dict[str, float]
+
+    @property
+    def num_items(self) -> int:
+        return len(self.item_ids)
+
+    @property
+    def num_users(self) -> int:
+        return len(self.user_ids)
+
+
+class Samples(NamedTuple):
+    """Histories with their targets, as places in `Corpus.items`.
+
+    Sample s asks for `items[target[s]]`, given the history `items[start[s]:target[s]]`.
+    Each field is [S] int32.
+    """
+
+    user: np.ndarray
+    start: np.ndarray
+    target: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def take(self, rows: np.ndarray) -> "Samples":
+        return Samples(*(field[rows] for field in self))
+
+
+def fingerprint(corpus: Corpus) -> str:
+    """Returns a hash of the catalogue: every item's name and text, in order.
+
+    Semantic IDs belong to a catalogue, so whoever reads them compares fingerprints.
+    """
+    digest = hashlib.sha256()
+    for item_id, text in zip(corpus.item_ids, corpus.texts, strict=True):
+        digest.update(f"{len(item_id)}:{item_id}{len(text)}:{text}".encode())
+    return digest.hexdigest()[:16]
+
+
+def has_targets(corpus: Corpus) -> np.ndarray:
+    """Returns [U] bool: which users have a validation and a test target."""
+    return np.diff(corpus.offsets) >= MIN_ITEMS_TO_EVALUATE
+
+
+def training_ends(corpus: Corpus) -> np.ndarray:
+    """Returns [U] int64 places in `items` where each user's training part ends."""
+    return corpus.offsets[1:] - 2 * has_targets(corpus)
+
+
+def training_samples(corpus: Corpus) -> Samples:
+    """Returns every prefix of every training history, with the item that follows it.
+
+    The first item of a history follows nothing, so it is never a target.
+    """
+    starts, ends = corpus.offsets[:-1], training_ends(corpus)
+    counts = np.maximum(ends - starts - 1, 0)  # [U]
+    user = np.repeat(np.arange(corpus.num_users), counts)
+    first = np.cumsum(counts) - counts  # [U] samples before each user's first one
+    target = starts[user] + 1 + np.arange(counts.sum()) - first[user]
+    return _samples(user, starts[user], target)
+
+
+def held_out_samples(corpus: Corpus, split: str) -> Samples:
+    """Returns one sample a user that has targets, in the order of the users.
+
+    Args:
+        corpus: the corpus.
+        split: `valid` (the history without its last two items, then the last but one) or `test`
+            (the history without its last item, then the last).
+    """
+    from_end = {"valid": 2, "test": 1}[split]
+    user = np.flatnonzero(has_targets(corpus))
+    return _samples(user, corpus.offsets[user], corpus.offsets[user + 1] - from_end)
+
+
+def training_counts(corpus: Corpus) -> np.ndarray:
+    """Returns [I] int64: how often each item occurs in the training parts."""
+    places = np.arange(len(corpus.items))
+    ends = np.repeat(training_ends(corpus), np.diff(corpus.offsets))  # [N]
+    return np.bincount(corpus.items[places < ends], minlength=corpus.num_items)
+
+
+def summary(corpus: Corpus) -> dict[str, float]:
+    """Returns the corpus's counts under `data/`, and the source's facts."""
+    counts = {
+        "num_items": corpus.num_items,
+        "num_users": corpus.num_users,
+        "num_interactions": len(corpus.items),
+        "num_users_for_training_only": int((~has_targets(corpus)).sum()),
+    }
+    return {f"data/{name}": value for name, value in counts.items()} | corpus.facts
+
+
+def _samples(user, start, target) -> Samples:
+    return Samples(*(np.asarray(field, np.int32) for field in (user, start, target)))

@@ -1,0 +1,138 @@
+"""Item embeddings, computed from the texts or read from a file, and cached by content.
+
+The cache is `<hash>.npy`, [I, E] float32, beside `<hash>.json`, which says what was hashed (the
+embedder with its settings, the text template, the catalogue) and the checksum of the array.
+"""
+
+import hashlib
+import io
+import json
+import logging
+import pathlib
+
+import numpy as np
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from genrec_jax import files
+from genrec_jax.data import corpus as corpus_lib
+from genrec_jax.data.corpus import Corpus
+from genrec_jax.errors import UserError
+
+_VERSION = 1  # raise it when an embedder changes what it returns
+_log = logging.getLogger(__name__)
+
+
+def embed(
+    corpus: Corpus, directory: str, *, name: str, dim: int, path: str, standardize: bool, seed: int
+) -> np.ndarray:
+    """Returns [I, E] float32 item embeddings, from the cache in `directory` if they are there.
+
+    Args:
+        corpus: the catalogue.
+        directory: the cache; any number of runs may share it.
+        name: `lsa` or `precomputed`, the functions below.
+        dim: the width E of `lsa`.
+        path: the file of `precomputed`.
+        standardize: shift and scale each dimension to mean 0 and standard deviation 1.
+        seed: of `lsa`.
+    """
+    settings = {"embedder": name, "standardize": standardize, "version": _VERSION}
+    settings |= {"text_template": corpus.text_template, "catalogue": corpus_lib.fingerprint(corpus)}
+    if name == "lsa":
+        settings |= {"dim": dim, "seed": seed}
+    elif name == "precomputed":
+        settings |= {"file_sha256": _checksum(path)}
+    else:
+        raise UserError(f"unknown embedder {name!r}: choose lsa or precomputed")
+    key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+    array_path = pathlib.Path(directory) / f"{key}.npy"
+    cached = _read_cache(array_path)
+    if cached is not None:
+        return cached
+
+    if name == "lsa":
+        embeddings = lsa(corpus.texts, dim, seed)
+    else:
+        embeddings = precomputed(path, corpus.num_items)
+    if standardize:
+        embeddings = _standardize(embeddings)
+    _write_cache(array_path, embeddings, settings)
+    return embeddings
+
+
+def lsa(texts: list[str], dim: int, seed: int) -> np.ndarray:
+    """Returns latent semantic analysis of the texts: TF-IDF, then a truncated SVD.
+
+    Words and pairs of words that occur in at least two texts count (Deerwester et al., 1990,
+    with scikit-learn's sublinear term frequency).
+
+    Returns:
+        [I, E] float32. E is `dim`, or fewer if the texts or their words are fewer.
+    """
+    vectorizer = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), min_df=2)
+    try:
+        weights = vectorizer.fit_transform(texts)  # [I, words]
+    except ValueError as error:
+        raise UserError(
+            f"embedder lsa: no word occurs in two of the {len(texts)} texts: give the items texts "
+            "or use --config.embedder.name=precomputed"
+        ) from error
+    width = min(dim, *weights.shape)
+    if width < dim:
+        _log.warning("lsa: %d dimensions instead of %d: there are no more", width, dim)
+    svd = TruncatedSVD(width, random_state=seed)
+    return svd.fit_transform(weights).astype(np.float32)
+
+
+def precomputed(path: str, num_items: int) -> np.ndarray:
+    """Reads embeddings from an .npy file with one row an item, in the catalogue's order."""
+    try:
+        embeddings = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise UserError(f"{path}: not an .npy array of numbers: {error}") from error
+    if not isinstance(embeddings, np.ndarray) or embeddings.ndim != 2:
+        raise UserError(f"{path}: expected one array [items, width]")
+    if len(embeddings) != num_items:
+        raise UserError(
+            f"{path} has {len(embeddings)} rows, the catalogue has {num_items} items: give one "
+            "row an item, in the catalogue's order"
+        )
+    if not np.issubdtype(embeddings.dtype, np.number) or not np.isfinite(embeddings).all():
+        raise UserError(f"{path}: every value must be a finite number")
+    return embeddings.astype(np.float32)
+
+
+def _checksum(path: str) -> str:
+    if not path or not pathlib.Path(path).is_file():
+        raise UserError(
+            f"no file {path!r} of precomputed embeddings: give an .npy by --config.embedder.path"
+        )
+    return files.sha256(path)
+
+
+def _standardize(embeddings: np.ndarray) -> np.ndarray:
+    mean, std = embeddings.mean(axis=0), embeddings.std(axis=0)
+    return (embeddings - mean) / np.where(std > 0, std, 1)
+
+
+def _read_cache(array_path: pathlib.Path) -> np.ndarray | None:
+    side_car = array_path.with_suffix(".json")
+    if not side_car.exists():  # it is written last
+        return None
+    if files.sha256(array_path) != files.read_json(side_car)["array_sha256"]:
+        _log.warning("%s is damaged: computing the embeddings again", array_path)
+        return None
+    return np.load(array_path, allow_pickle=False)
+
+
+def _write_cache(array_path: pathlib.Path, embeddings: np.ndarray, settings: dict) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, embeddings)
+    data = buffer.getvalue()
+    files.write_atomically(array_path, data)
+    checksum = hashlib.sha256(data).hexdigest()
+    shape = list(embeddings.shape)
+    files.write_json(
+        array_path.with_suffix(".json"), settings | {"shape": shape, "array_sha256": checksum}
+    )

@@ -1,0 +1,29 @@
+"""What a source of data yields, before anything is stored.
+
+An item record is a dict with `item_id` (str) and any of `title`, `brand` (str), `categories`
+(list of paths, each a list of str) and `text` (str, used as it is instead of the template).
+A user record is a dict with `user_id` (str), `items` (list of positions in the list of items,
+oldest first) and `times` (list of int of the same length, -1 where unknown, or empty).
+"""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+
+class Records(NamedTuple):
+    """A whole data set; `facts` are metrics that the source knows about itself."""
+
+    items: Iterable[dict]
+    users: Iterable[dict]
+    facts: dict[str, float]
+
+
+class Source(NamedTuple):
+    """A data set that has not been read yet.
+
+    `content_hash` is known without reading the records and changes whenever they would.
+    """
+
+    name: str
+    content_hash: str
+    read: Callable[[], Records]

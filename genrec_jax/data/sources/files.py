@@ -1,0 +1,144 @@
+"""A folder in the compact format: items.jsonl, sequences.txt and, optionally, timestamps.txt.
+
+* `items.jsonl`: one JSON object a line with `item_id` and any of `title`, `brand`, `categories`
+  (list of paths) and `text`. The order of the lines is the order of the catalogue.
+* `sequences.txt`: one user a line, `user_id item_id item_id ...`, oldest first.
+* `timestamps.txt`: the same lines with integer times in place of items, -1 where unknown.
+
+Each file may be gzipped (`.gz`).
+"""
+
+import gzip
+import hashlib
+import json
+import pathlib
+import zlib
+from collections.abc import Iterator
+
+from genrec_jax.data.records import Records, Source
+from genrec_jax.errors import UserError
+
+_ITEMS, _SEQUENCES, _TIMESTAMPS = "items.jsonl", "sequences.txt", "timestamps.txt"
+
+
+def source(directory: str, name: str) -> Source:
+    """Returns the data set in `directory`.
+
+    Raises:
+        UserError: if the folder or one of its files is missing, or, while reading, at the first
+            line that is not in the format.
+    """
+    root = pathlib.Path(directory)
+    if not root.is_dir():
+        raise UserError(f"no folder {root}: give the folder of one data set by --config.data.dir")
+    paths = {file: _find(root, file) for file in (_ITEMS, _SEQUENCES, _TIMESTAMPS)}
+    for file in (_ITEMS, _SEQUENCES):
+        if paths[file] is None:
+            raise UserError(f"{root} has no {file} or {file}.gz, which the compact format needs")
+    return Source(name, _hash(paths.values()), lambda: _read(paths))
+
+
+def _find(root: pathlib.Path, file: str) -> pathlib.Path | None:
+    return next((path for path in (root / file, root / f"{file}.gz") if path.is_file()), None)
+
+
+def _hash(paths) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        if path is not None:
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+def _read(paths) -> Records:
+    items = list(_items(paths[_ITEMS]))
+    if not items:
+        raise UserError(f"{paths[_ITEMS]}: no items")
+    position = {item["item_id"]: place for place, item in enumerate(items)}
+    return Records(items, _users(paths[_SEQUENCES], paths[_TIMESTAMPS], position), {})
+
+
+def _items(path: pathlib.Path) -> Iterator[dict]:
+    seen: dict[str, int] = {}
+    for number, line in _lines(path):
+        try:
+            item = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise UserError(f"{path}:{number}: not JSON: {error}") from error
+        if not isinstance(item, dict) or item.get("item_id") is None:
+            raise UserError(f"{path}:{number}: each line must be a JSON object with an item_id")
+        item = {field: value for field, value in item.items() if value is not None}
+        _check_fields(item, f"{path}:{number}")
+        item["item_id"] = str(item["item_id"])
+        first = seen.setdefault(item["item_id"], number)
+        if first != number:
+            raise UserError(
+                f"{path}:{number}: item_id {item['item_id']} was already on line {first}"
+            )
+        yield item
+
+
+def _check_fields(item: dict, where: str) -> None:
+    for field in ("title", "brand", "text"):
+        if not isinstance(item.get(field, ""), str):
+            raise UserError(f"{where}: {field} must be a string, not {item[field]!r}")
+    paths = item.get("categories", [])
+    if not isinstance(paths, list) or not all(
+        isinstance(path, list) and all(isinstance(name, str) for name in path) for path in paths
+    ):
+        raise UserError(f"{where}: categories must be a list of lists of strings, not {paths!r}")
+
+
+def _users(sequences, timestamps, position) -> Iterator[dict]:
+    seen: dict[str, int] = {}
+    times = _lines(timestamps) if timestamps else None
+    for number, line in _lines(sequences):
+        user_id, *item_ids = line.split()
+        first = seen.setdefault(user_id, number)
+        if first != number:
+            raise UserError(f"{sequences}:{number}: user {user_id} was already on line {first}")
+        try:
+            items = [position[item_id] for item_id in item_ids]
+        except KeyError as error:
+            raise UserError(
+                f"{sequences}:{number}: item {error.args[0]} is not in {_ITEMS}: add it there or "
+                "remove it here"
+            ) from error
+        user_times = _times(timestamps, next(times, None), user_id, len(items)) if times else []
+        yield {"user_id": user_id, "items": items, "times": user_times}
+    if not seen:
+        raise UserError(f"{sequences}: no users")
+    surplus = next(times, None) if times else None
+    if surplus is not None:
+        raise UserError(f"{timestamps}:{surplus[0]}: more lines than {sequences.name} has")
+
+
+def _times(path, numbered_line, user_id: str, length: int) -> list[int]:
+    if numbered_line is None:
+        raise UserError(f"{path}: no line for user {user_id}; it needs the lines of {_SEQUENCES}")
+    number, line = numbered_line
+    first, *times = line.split()
+    if first != user_id or len(times) != length:
+        raise UserError(
+            f"{path}:{number}: expected user {user_id} with {length} times, found user {first} "
+            f"with {len(times)}"
+        )
+    try:
+        return [int(time) for time in times]
+    except ValueError as error:
+        raise UserError(f"{path}:{number}: times must be whole numbers: {error}") from error
+
+
+def _lines(path: pathlib.Path) -> Iterator[tuple[int, str]]:
+    """Yields the lines that are not blank, with their numbers from 1."""
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rt", encoding="utf-8") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield number, line
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise UserError(f"{path}: damaged gzip file ({error}): fetch or pack it again") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8: {error}") from error

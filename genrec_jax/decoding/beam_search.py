@@ -1,0 +1,77 @@
+"""Exact beam search over the semantic IDs of a catalogue.
+
+A beam is a prefix that at least one allowed item has, so each level's candidates are the children
+of the beams in the prefix index and nothing invalid is ever scored. All IDs have the same length:
+one unrolled step a level, one top_k each. The search knows no model.
+
+B batch   W beams   K codebook size   M children of the level's widest node
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from genrec_jax.decoding import prefix_index
+from genrec_jax.decoding.prefix_index import PrefixIndex
+
+StepFn = Callable[[int, jax.Array | None, Any], tuple[jax.Array, Any]]
+
+
+def beam_search(
+    step: StepFn,
+    cache: Any,
+    index: PrefixIndex,
+    num_beams: int,
+    batch_size: int,
+    excluded: jax.Array | None = None,
+) -> tuple[jax.Array, jax.Array]:
+    """Returns the items with the likeliest IDs that the beams reach, best first.
+
+    With as many beams as items the search is exhaustive.
+
+    Args:
+        step: `step(level, codes, cache)` returns log-probabilities [B, W, K] of the level's codes
+            for each beam, and the new cache. `codes` [B, W] are those chosen at the level before,
+            None at level 0, where W is 1.
+        cache: what the beams remember; the leaves are [B, W = 1, ...] and follow the beams.
+        index: the catalogue's prefixes.
+        num_beams: W.
+        batch_size: B.
+        excluded: [B, X] from `prefix_index.sorted_exclusions`: items that take no beam.
+
+    Returns:
+        items: [B, W] int32; -1 where fewer than W items are allowed.
+        scores: [B, W] float32 log-probabilities; -inf beside -1.
+    """
+    nodes = jnp.zeros((batch_size, 1), jnp.int32)
+    scores = jnp.zeros((batch_size, 1), jnp.float32)
+    codes = None
+    for level in range(index.num_levels):
+        log_probs, cache = step(level, codes, cache)  # [B, W, K]
+        child, code, is_valid = prefix_index.children(index, level, nodes)  # [B, W, M]
+        if excluded is not None:
+            is_valid &= prefix_index.num_left(index, level, child, excluded) > 0
+        candidates = scores[..., None] + jnp.take_along_axis(log_probs, code, axis=-1)
+        candidates = _merge_beams(jnp.where(is_valid, candidates, -jnp.inf))  # [B, W * M]
+        scores, best = jax.lax.top_k(candidates, min(num_beams, candidates.shape[1]))
+        nodes, codes = _gather(_merge_beams(child), best), _gather(_merge_beams(code), best)
+        parents = best // index.widest[level]
+        cache = jax.tree.map(lambda leaf, parents=parents: _gather(leaf, parents), cache)
+    items = jnp.where(scores > -jnp.inf, index.items[nodes], -1)
+    missing = ((0, 0), (0, num_beams - items.shape[1]))
+    return (
+        jnp.pad(items, missing, constant_values=-1),
+        jnp.pad(scores, missing, constant_values=-jnp.inf),
+    )
+
+
+def _merge_beams(x: jax.Array) -> jax.Array:
+    """[B, W, M] -> [B, W * M]."""
+    return x.reshape(len(x), -1)
+
+
+def _gather(leaf: jax.Array, places: jax.Array) -> jax.Array:
+    """Returns leaf[b, places[b, w]] for leaf [B, W, ...] and places [B, V]: [B, V, ...]."""
+    return jax.vmap(lambda row, chosen: row[chosen])(leaf, places)

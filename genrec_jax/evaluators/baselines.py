@@ -1,0 +1,94 @@
+"""Recommenders that need no training, for the same users and metrics.
+
+U users   I items   S samples
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import scipy.sparse
+
+from genrec_jax.data import corpus as corpus_lib
+from genrec_jax.data.corpus import Corpus, Samples
+
+_SCORES_AT_ONCE = 2**25  # float64, 256 MiB
+
+
+def popularity(corpus: Corpus) -> Callable[[Samples], np.ndarray]:
+    """Returns the scorer [S, I] that ranks items by how often they occur in training."""
+    counts = corpus_lib.training_counts(corpus).astype(np.float64)
+    return lambda samples: np.tile(counts, (len(samples), 1))
+
+
+def item_knn(corpus: Corpus) -> Callable[[Samples], np.ndarray]:
+    """Returns the scorer [S, I] that ranks items by how similar they are to the history's.
+
+    The similarity of two items is the cosine of the sets of users who have them in training; a
+    candidate's score is its sum over the history (Sarwar et al., 2001, all neighbours). Items
+    that score the same are in order of popularity.
+    """
+    places = np.arange(len(corpus.items))
+    owner = np.repeat(np.arange(corpus.num_users), np.diff(corpus.offsets))
+    in_training = places < corpus_lib.training_ends(corpus)[owner]
+    users_items = _count_matrix(
+        owner[in_training], corpus.items[in_training], (corpus.num_users, corpus.num_items)
+    )
+    users_items.data[:] = 1  # a set: repeats do not count
+    together = (users_items.T @ users_items).tocsr()
+    norms = np.sqrt(np.maximum(together.diagonal(), 1))
+    scale = scipy.sparse.diags(1 / norms)
+    similarity = (scale @ together @ scale).tolil()
+    similarity.setdiag(0)
+    similarity = similarity.tocsr()
+    popularity = corpus_lib.training_counts(corpus)
+    tie_break = 1e-9 * popularity / max(popularity.max(), 1)
+
+    def scores(samples: Samples) -> np.ndarray:
+        history = _histories(corpus, samples)
+        return (history @ similarity).toarray() + tie_break
+
+    return scores
+
+
+def recommend(
+    scorer: Callable[[Samples], np.ndarray],
+    corpus: Corpus,
+    samples: Samples,
+    num_items: int,
+    *,
+    exclude_history: bool,
+) -> np.ndarray:
+    """Returns the best items [S, num_items] int32 by the scorer, best first.
+
+    With `exclude_history` no item of a user's whole history is returned; -1 stands where the
+    catalogue has too few others.
+    """
+    num_items = min(num_items, corpus.num_items)
+    chunk = max(1, _SCORES_AT_ONCE // corpus.num_items)
+    best = []
+    for first in range(0, len(samples), chunk):
+        part = samples.take(slice(first, first + chunk))
+        scores = scorer(part)
+        if exclude_history:
+            scores[_histories(corpus, part).nonzero()] = -np.inf
+        top = np.argpartition(-scores, num_items - 1, axis=1)[:, :num_items]
+        top.sort(axis=1)  # so that ties go to the lower item
+        top_scores = np.take_along_axis(scores, top, axis=1)
+        order = np.argsort(-top_scores, axis=1, kind="stable")
+        top = np.take_along_axis(top, order, axis=1)
+        allowed = np.take_along_axis(top_scores, order, axis=1) > -np.inf
+        best.append(np.where(allowed, top, -1))
+    return np.concatenate(best).astype(np.int32)
+
+
+def _histories(corpus: Corpus, samples: Samples) -> scipy.sparse.csr_array:
+    """Returns [S, I]: how often each item occurs in each sample's history."""
+    lengths = samples.target - samples.start
+    row = np.repeat(np.arange(len(samples)), lengths)
+    within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    items = corpus.items[samples.start[row] + within]
+    return _count_matrix(row, items, (len(samples), corpus.num_items))
+
+
+def _count_matrix(rows, columns, shape) -> scipy.sparse.csr_array:
+    return scipy.sparse.coo_array((np.ones(len(rows)), (rows, columns)), shape).tocsr()

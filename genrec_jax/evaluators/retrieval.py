@@ -1,0 +1,96 @@
+"""Recommendations for all users of a split by exact beam search, and how good they are."""
+
+import functools
+
+import jax
+import numpy as np
+
+from genrec_jax import metrics, sharding
+from genrec_jax.data import histories
+from genrec_jax.data.corpus import Samples
+from genrec_jax.decoding import prefix_index
+from genrec_jax.decoding.beam_search import beam_search
+from genrec_jax.models.layers import Model
+
+CUTOFFS = (1, 5, 10, 20)
+
+
+class Evaluator:
+    """Searches with the model; every user counts once, the last batch included."""
+
+    def __init__(
+        self,
+        model: Model,
+        mesh: jax.sharding.Mesh,
+        data: dict[str, jax.Array],
+        index: prefix_index.PrefixIndex,
+        *,
+        max_history: int,
+        longest_history: int,
+        num_beams: int,
+        batch_size: int,
+    ):
+        """Makes the search.
+
+        Args:
+            model: of `encoder_decoder`.
+            mesh: the devices, which share each batch of users.
+            data: on the devices: `items` [N], all users' items, and `semantic_ids` [I, Q].
+            index: of `data["semantic_ids"]`.
+            max_history: how many items the model reads.
+            longest_history: at least as many items as any user has, all of which can be excluded.
+            num_beams: how many items are returned.
+            batch_size: users a call.
+        """
+        self._mesh, self._data, self._index = mesh, data, index
+        self._num_beams, self._batch_size = num_beams, batch_size
+
+        @functools.partial(
+            jax.jit, static_argnames="exclude", out_shardings=sharding.replicated(mesh)
+        )
+        def search(params, data, index, samples: Samples, exclude: bool):
+            module = model.bind(params)
+            items, mask = histories.gather(
+                data["items"], samples.start, samples.target, max_history
+            )
+            memory = module.encode(data["semantic_ids"][items], mask, samples.user)
+            shared, cache = module.start_search(memory)
+
+            def step(level, codes, cache):
+                return module.search_step(level, codes, cache, shared, memory.mask)
+
+            excluded = None
+            if exclude:
+                excluded = prefix_index.sorted_exclusions(
+                    index,
+                    *histories.gather(
+                        data["items"], samples.start, samples.target, longest_history
+                    ),
+                )
+            return beam_search(step, cache, index, num_beams, len(items), excluded)
+
+        self._search = search
+
+    def recommend(
+        self, params, samples: Samples, *, exclude_history: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns items [S, W] int32, best first, and their log-probabilities [S, W]."""
+        rows = -(-len(samples) // self._batch_size) * self._batch_size  # whole batches
+        padded = Samples(*(np.resize(field, rows) for field in samples))
+        by_row = sharding.over_rows(self._mesh)
+        calls = []
+        for first in range(0, rows, self._batch_size):
+            batch = padded.take(slice(first, first + self._batch_size))
+            batch = jax.device_put(batch, by_row)
+            calls.append(
+                self._search(params, self._data, self._index, batch, exclude=exclude_history)
+            )
+        items, scores = map(np.concatenate, zip(*jax.device_get(calls), strict=True))
+        return items[: len(samples)], scores[: len(samples)]
+
+
+def score(predictions: np.ndarray, targets: np.ndarray, prefix: str) -> dict[str, float]:
+    """Returns all metrics of predictions [S, W] under `prefix/`, and the number of users."""
+    rank = metrics.hit_rank(predictions, targets)
+    values = metrics.ranking(rank, CUTOFFS) | {"num_users": len(targets)}
+    return {f"{prefix}/{name}": value for name, value in values.items()}

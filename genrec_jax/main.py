@@ -1,0 +1,124 @@
+"""The command line: `python -m genrec_jax.main --config=configs/NAME.py[:DATASET][,smoke]`."""
+
+import difflib
+import importlib
+import logging
+import pathlib
+import sys
+
+from absl import app, flags
+from absl import logging as absl_logging
+from ml_collections import ConfigDict, config_flags
+
+from genrec_jax import files, tables, workdir
+from genrec_jax.errors import UserError
+
+_DESCRIPTION = "The run's config file and its argument, such as configs/rqvae.py:beauty,smoke."
+_CONFIG = config_flags.DEFINE_config_file("config", None, _DESCRIPTION)
+_WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder. Default: runs/NAME-DATASET.")
+
+
+def main(argv: list[str]) -> None:
+    """Runs the stage that the config names and prints its metrics."""
+    if len(argv) > 1:
+        raise UserError(f"unexpected argument {argv[1]!r}: settings are given as --config.KEY=VALUE")
+    config = _CONFIG.value
+    directory = pathlib.Path(_WORKDIR.value or f"runs/{config.name}-{config.data.dataset}")
+    task = importlib.import_module(f"genrec_jax.tasks.{config.task}")
+    metrics = workdir.run_once(directory, config.to_dict(), lambda: task.run(config, directory))
+    tables.print_metrics(metrics)
+    if (directory / "examples.json").exists():
+        tables.print_examples(files.read_json(directory / "examples.json"))
+
+
+def _parse_flags(argv: list[str]) -> list[str]:
+    """Parses the command line, checking first what config_flags would answer in riddles."""
+    given = _arguments(argv)
+    if "config" not in given:
+        if not any(name.startswith("help") for name in given):
+            raise UserError("no --config: give one, such as --config=configs/rqvae.py")
+        return flags.FLAGS(argv)
+    keys = _keys(_load_config(given["config"]))
+    for name in given:
+        key = name.removeprefix("config.")
+        if key != name and key not in keys:
+            close = difflib.get_close_matches(key, keys, n=3) or sorted(keys)
+            raise UserError(f"unknown config key {key!r}; the nearest are {', '.join(close)}")
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        raise UserError(_one_line(error)) from error
+
+
+def _arguments(argv: list[str]) -> dict[str, str | None]:
+    """Returns the flags on the command line with their values, `--a=b` or `--a b`."""
+    given = {}
+    for arg, following in zip(argv[1:], [*argv[2:], None], strict=True):
+        if arg.startswith("-"):
+            name, equals, value = arg.lstrip("-").partition("=")
+            given[name] = value if equals else following
+    return given
+
+
+def _load_config(value: str | None) -> ConfigDict:
+    """Returns the config as its file makes it, without overrides."""
+    path = (value or "").partition(":")[0]
+    if not pathlib.Path(path).is_file():
+        there = sorted(str(p) for p in pathlib.Path("configs").glob("[!_]*.py"))
+        raise UserError(f"no config file {path!r}; there are {', '.join(there) or 'none here'}")
+    flag_values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", None, _DESCRIPTION, flag_values=flag_values)
+    try:
+        flag_values(["", f"--config={value}"])
+    except flags.IllegalFlagValueError as error:
+        cause = error
+        while cause is not None and not isinstance(cause, UserError):
+            cause = cause.__cause__ or cause.__context__
+        if cause is None:
+            raise  # a defect of the config file: its traceback is what its author needs
+        raise cause from error
+    return flag_values.config
+
+
+def _keys(config: ConfigDict, prefix: str = "") -> set[str]:
+    keys = set()
+    for name, value in config.items():
+        keys.add(prefix + name)
+        if isinstance(value, ConfigDict):
+            keys |= _keys(value, f"{prefix}{name}.")
+    return keys
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _set_up_logging() -> None:
+    absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax says dozens of lines a save
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log = logging.getLogger("genrec_jax")
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+
+
+def _exit_on_error(function):
+    """Returns `function` with a user's mistakes as one line and exit status 2."""
+
+    def guarded(argv):
+        try:
+            return function(argv)
+        except UserError as error:
+            print(f"error: {_one_line(error)}", file=sys.stderr)
+            sys.exit(2)
+        except KeyboardInterrupt:
+            print("interrupted: the same command goes on from here", file=sys.stderr)
+            sys.exit(130)
+
+    return guarded
+
+
+if __name__ == "__main__":
+    _set_up_logging()
+    app.run(_exit_on_error(main), flags_parser=_exit_on_error(_parse_flags))

@@ -1,0 +1,50 @@
+"""AdamW with clipping and a learning-rate schedule, all from the config."""
+
+import optax
+
+from genrec_jax.errors import UserError
+
+SCHEDULES = ("constant", "cosine", "inverse_sqrt")
+
+
+def make(
+    *,
+    num_steps: int,
+    learning_rate: float,
+    schedule: str,
+    warmup_steps: int,
+    final_fraction: float,
+    weight_decay: float,
+    clip_norm: float,
+) -> tuple[optax.GradientTransformation, optax.Schedule]:
+    """Returns the optimiser and its schedule (step -> learning rate).
+
+    Args:
+        num_steps: length of the run, for `cosine`.
+        learning_rate: the highest.
+        schedule: `constant`, `cosine` (down to `final_fraction` of the highest at the end), or
+            `inverse_sqrt` (the highest times sqrt(warmup_steps / step)).
+        warmup_steps: of a linear ramp from 0.
+        final_fraction: see `cosine`.
+        weight_decay: of every parameter, as in RQ-VAE-Recommender.
+        clip_norm: largest norm of the whole gradient; 0 for none.
+    """
+    warmup = max(warmup_steps, 1)
+    if schedule == "constant":
+        decay = optax.constant_schedule(learning_rate)
+    elif schedule == "cosine":
+        decay = optax.cosine_decay_schedule(
+            learning_rate, max(num_steps - warmup_steps, 1), final_fraction
+        )
+    elif schedule == "inverse_sqrt":
+        decay = lambda step: learning_rate * (warmup / (warmup + step)) ** 0.5  # noqa: E731
+    else:
+        raise UserError(f"unknown schedule {schedule!r}: choose one of {', '.join(SCHEDULES)}")
+    rate = decay
+    if warmup_steps:
+        ramp = optax.linear_schedule(0, learning_rate, warmup_steps)
+        rate = optax.join_schedules([ramp, decay], [warmup_steps])
+    tx = optax.adamw(rate, weight_decay=weight_decay)
+    if clip_norm:
+        tx = optax.chain(optax.clip_by_global_norm(clip_norm), tx)
+    return tx, rate

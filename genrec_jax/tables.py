@@ -1,0 +1,46 @@
+"""Tables for people, from metrics.json and examples.json."""
+
+import itertools
+
+import rich.console
+import rich.markup
+import rich.table
+
+_COLUMNS = ("recall@1", "recall@5", "recall@10", "recall@20", "ndcg@10", "mrr@10")
+
+
+def print_metrics(metrics: dict[str, float]) -> None:
+    """Prints rankings as a table of their own, and all other metrics below."""
+    console = rich.console.Console()
+    prefixes = [key.removesuffix("/recall@10") for key in metrics if key.endswith("/recall@10")]
+    if prefixes:
+        table = rich.table.Table(title="Rankings", title_justify="left")
+        table.add_column("split")
+        for name in _COLUMNS:
+            table.add_column(name, justify="right")
+        for prefix in prefixes:
+            values = (metrics.get(f"{prefix}/{name}") for name in _COLUMNS)
+            table.add_row(prefix, *("" if v is None else f"{v:.4f}" for v in values))
+        console.print(table)
+    ranked = tuple(f"{prefix}/" for prefix in prefixes)
+    rest = {key: value for key, value in metrics.items() if not key.startswith(ranked)}
+    table = rich.table.Table("metric", rich.table.Column("value", justify="right"))
+    for key, value in rest.items():
+        table.add_row(key, f"{value:,}" if isinstance(value, int) else f"{value:.5g}")
+    console.print(table)
+
+
+def print_examples(examples: list[dict]) -> None:
+    """Prints what is recommended to a few users, beside their histories."""
+    console = rich.console.Console()
+    for example in examples:
+        table = rich.table.Table(
+            "history, latest last",
+            "recommended, best first",
+            title=f"User {example['user_id']}, whose next item was: {example['target']}",
+            title_justify="left",
+        )
+        sides = example["history"], example["recommended"]
+        for row in itertools.zip_longest(*sides, fillvalue=""):
+            table.add_row(*map(rich.markup.escape, row))
+        console.print(table)

@@ -1,0 +1,228 @@
+"""Stage `retrieve`: histories as semantic IDs to a model that generates the next item's ID.
+
+Of a tokenizer's run it reads `codebooks` and `semantic_ids`, nothing else. The export holds what
+a recommender needs: `state`, the parameters that validation selected, and `semantic_ids`.
+"""
+
+import pathlib
+import time
+
+import jax
+import numpy as np
+
+from genrec_jax import checkpoint, files, optimizer, sharding, train
+from genrec_jax import workdir as workdir_lib
+from genrec_jax.data import corpus as corpus_lib
+from genrec_jax.data import datasets, histories
+from genrec_jax.data.corpus import Corpus, Samples
+from genrec_jax.decoding import prefix_index
+from genrec_jax.errors import UserError
+from genrec_jax.evaluators import baselines
+from genrec_jax.evaluators import retrieval as evaluator
+from genrec_jax.models import encoder_decoder
+from genrec_jax.quantizers import health
+from genrec_jax.tasks import tokenizer as tokenizer_task
+
+_PROTOCOLS = {"": False, "_new": True}  # suffix of the split -> is the history excluded
+_BASELINES = {"popularity": baselines.popularity, "itemknn": baselines.item_knn}
+
+
+def run(config, workdir: pathlib.Path) -> dict[str, float]:
+    """Trains the encoder-decoder, exports it and returns the metrics."""
+    started = time.monotonic()
+    _check(config)
+    cache_dir = pathlib.Path(config.cache_dir or workdir / "cache")
+    corpus = datasets.load(cache_dir, **config.data.to_dict())
+    tokenizer = _tokenizer(config, corpus, workdir, cache_dir)
+    semantic_ids = tokenizer["semantic_ids"]
+    training = corpus_lib.training_samples(corpus)
+    held_out = _held_out(config, corpus)
+    if not len(training) or not len(held_out["test"]):
+        raise UserError(
+            f"nothing to train on or to test: {len(training)} training samples, "
+            f"{len(held_out['test'])} users with {corpus_lib.MIN_ITEMS_TO_EVALUATE} or more items"
+        )
+
+    mesh = sharding.make_mesh()
+    data = {"items": corpus.items, "semantic_ids": semantic_ids, "samples": training}
+    fingerprint = files.digest(corpus.items, corpus.offsets, semantic_ids)
+    data = sharding.replicate(mesh, data)
+    model = encoder_decoder.model(
+        level_sizes=tokenizer["level_sizes"], dtype=_dtype(config.dtype), **config.model.to_dict()
+    )
+    tx, schedule = optimizer.make(num_steps=config.num_steps, **config.optimizer.to_dict())
+    evaluate = evaluator.Evaluator(
+        model,
+        mesh,
+        data,
+        sharding.replicate(mesh, prefix_index.build(semantic_ids)),
+        max_history=config.max_history,
+        longest_history=int((held_out["test"].target - held_out["test"].start).max()),
+        num_beams=config.eval.num_beams,
+        batch_size=config.eval.batch_size,
+    )
+
+    def recommend_and_score(params, split: str, protocol: str):
+        samples = held_out[split]
+        items, _ = evaluate.recommend(params, samples, exclude_history=_PROTOCOLS[protocol])
+        return items, evaluator.score(items, corpus.items[samples.target], split + protocol)
+
+    result = train.fit(
+        name="retrieval",
+        workdir=workdir,
+        mesh=mesh,
+        init=_init_fn(model, tokenizer["codebooks"] if config.tokens_from_codebooks else None),
+        loss_fn=_loss_fn(model, config.max_history),
+        tx=tx,
+        schedule=schedule,
+        data=data,
+        data_fingerprint=fingerprint,
+        num_samples=len(training),
+        batch_size=config.batch_size,
+        accumulation=config.accumulation,
+        num_steps=config.num_steps,
+        steps_per_call=config.steps_per_call,
+        eval_every=config.eval_every,
+        evaluate=lambda params: recommend_and_score(params, "valid", "")[1],
+        headline=("valid/recall@10", "valid/ndcg@10"),
+        select="valid/ndcg@10",
+        patience=config.patience,
+        seed=config.seed,
+    )
+
+    metrics = corpus_lib.summary(corpus) | tokenizer["metrics"] | result.metrics
+    metrics["train/best_step"] = result.step
+    metrics["model/num_parameters"] = sum(leaf.size for leaf in jax.tree.leaves(result.params))
+    for split in held_out:
+        for protocol in _PROTOCOLS:
+            items, scores = recommend_and_score(result.params, split, protocol)
+            metrics |= scores
+    _write_examples(workdir, corpus, held_out["test"], items, config.num_examples)
+    metrics |= _baselines(corpus, held_out["test"])
+    checkpoint.export(
+        workdir,
+        {
+            "state": {"params": result.params, "step": np.int32(result.step)},
+            "semantic_ids": semantic_ids,
+        },
+        {
+            "config": config.to_dict(),
+            "corpus": corpus_lib.fingerprint(corpus),
+            "item_ids": corpus.item_ids,
+            "titles": corpus.titles,
+            "level_sizes": tokenizer["level_sizes"],
+        },
+    )
+    return metrics | {"time/seconds": time.monotonic() - started}
+
+
+def _check(config) -> None:
+    """Refuses what would only fail later, before anything is computed."""
+    for name, batch_size, parts in (
+        ("--config.batch_size", config.batch_size, config.accumulation),
+        ("--config.eval.batch_size", config.eval.batch_size, 1),
+    ):
+        sharding.check_batch_size(name, batch_size, parts)
+    if config.eval.num_beams < max(evaluator.CUTOFFS):
+        raise UserError(
+            f"--config.eval.num_beams={config.eval.num_beams} cannot fill the "
+            f"{max(evaluator.CUTOFFS)} places that are evaluated: give at least so many"
+        )
+
+
+def _dtype(name: str) -> str:
+    if name == "auto":
+        return "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    return name
+
+
+def _tokenizer(config, corpus: Corpus, workdir: pathlib.Path, cache_dir: pathlib.Path) -> dict:
+    """Returns what a tokenizer's run exported, after making one if the config names none."""
+    directory = config.tokenizer
+    if not directory:
+        directory, settings = workdir / "tokenizer", config.tokenizer_config
+        workdir_lib.run_once(
+            directory,
+            settings.to_dict(),
+            lambda: tokenizer_task.run(settings, directory, cache_dir),
+        )
+    arrays, meta = checkpoint.load_export(directory, ("codebooks", "semantic_ids"))
+    if meta["corpus"] != corpus_lib.fingerprint(corpus):
+        raise UserError(
+            f"the tokenizer in {directory} is of another catalogue than this data set: train one "
+            "on it, or leave out --config.tokenizer"
+        )
+    codes = arrays["semantic_ids"][:, : len(arrays["codebooks"])]
+    metrics = health.report(codes, arrays["codebooks"])
+    metrics["tokenizer/unique_after"] = health.unique_share(arrays["semantic_ids"])
+    return arrays | {"level_sizes": tuple(meta["level_sizes"]), "metrics": metrics}
+
+
+def _held_out(config, corpus: Corpus) -> dict[str, Samples]:
+    """Returns the samples to evaluate by split, of all users or of a seeded choice of them."""
+    splits = {split: corpus_lib.held_out_samples(corpus, split) for split in ("valid", "test")}
+    num_users = len(splits["test"])
+    if 0 < config.eval.max_users < num_users:
+        rng = np.random.default_rng(config.seed)
+        chosen = np.sort(rng.choice(num_users, config.eval.max_users, replace=False))
+        splits = {split: samples.take(chosen) for split, samples in splits.items()}
+    return splits
+
+
+def _init_fn(model, codebooks: np.ndarray | None):
+    def init(rng, data):
+        params_rng, tokens_rng = jax.random.split(rng)
+        params = model.init(params_rng)
+        if codebooks is not None:
+            params = encoder_decoder.with_codebook_tokens(params, codebooks, tokens_rng)
+        return params
+
+    return init
+
+
+def _loss_fn(model, max_history: int):
+    def loss_fn(params, data, indices, rng):
+        samples = data["samples"].take(indices)
+        items, mask = histories.gather(data["items"], samples.start, samples.target, max_history)
+        losses = model.bind(params).losses(
+            data["semantic_ids"][items],
+            mask,
+            data["semantic_ids"][data["items"][samples.target]],
+            samples.user,
+            rng,
+        )
+        levels = losses.mean(axis=0)  # [Q]
+        return levels.sum(), {f"level_{level}_loss": loss for level, loss in enumerate(levels)}
+
+    return loss_fn
+
+
+def _baselines(corpus: Corpus, samples: Samples) -> dict[str, float]:
+    targets = corpus.items[samples.target]
+    metrics = {}
+    for name, make in _BASELINES.items():
+        scorer = make(corpus)
+        for protocol, exclude in _PROTOCOLS.items():
+            items = baselines.recommend(
+                scorer, corpus, samples, max(evaluator.CUTOFFS), exclude_history=exclude
+            )
+            metrics |= evaluator.score(items, targets, f"baseline/{name}/test{protocol}")
+    return metrics
+
+
+def _write_examples(workdir, corpus: Corpus, samples: Samples, items, num_examples: int) -> None:
+    """Writes examples.json: titles of history, target and recommendations of a few users."""
+    chosen = np.linspace(0, len(samples) - 1, min(num_examples, len(samples)), dtype=int)
+    examples = []
+    for row in chosen:
+        history = corpus.items[samples.start[row] : samples.target[row]]
+        best = [item for item in items[row, :10] if item >= 0]
+        examples.append(
+            {
+                "user_id": corpus.user_ids[samples.user[row]],
+                "history": [corpus.titles[item] for item in history],
+                "target": corpus.titles[corpus.items[samples.target[row]]],
+                "recommended": [corpus.titles[item] for item in best],
+            }
+        )
+    files.write_json(pathlib.Path(workdir) / "examples.json", examples)

@@ -1,0 +1,120 @@
+"""Stage `tokenize`: embeddings to codebooks and one semantic ID for each item.
+
+The export holds `codebooks` [Q, K, C] and `semantic_ids` [I, Q + 1], which are all that the next
+stage reads, and `state`, the parameters, for who wants to encode more items.
+"""
+
+import pathlib
+import time
+
+import jax
+import numpy as np
+
+from genrec_jax import checkpoint, files, optimizer, sharding, train
+from genrec_jax.data import corpus as corpus_lib
+from genrec_jax.data import datasets, embedders
+from genrec_jax.errors import UserError
+from genrec_jax.evaluators import tokenizer as evaluator
+from genrec_jax.models import rqvae
+from genrec_jax.quantizers import collisions, health, kmeans
+
+
+def run(config, workdir: pathlib.Path, cache_dir: pathlib.Path | None = None) -> dict[str, float]:
+    """Trains an RQ-VAE, exports its semantic IDs and returns the metrics."""
+    started = time.monotonic()
+    cache_dir = pathlib.Path(cache_dir or config.cache_dir or workdir / "cache")
+    sharding.check_batch_size("--config.batch_size", config.batch_size, config.accumulation)
+    corpus = datasets.load(cache_dir, **config.data.to_dict())
+    if corpus.num_items < config.model.codebook_size:
+        raise UserError(
+            f"{corpus.num_items} items are fewer than the {config.model.codebook_size} codes of a "
+            "level: lower --config.model.codebook_size"
+        )
+    embeddings = embedders.embed(corpus, cache_dir, **config.embedder.to_dict())
+
+    mesh = sharding.make_mesh()
+    data = sharding.replicate(mesh, embeddings)
+    model = rqvae.model(embedding_dim=embeddings.shape[1], **config.model.to_dict())
+    tx, schedule = optimizer.make(num_steps=config.num_steps, **config.optimizer.to_dict())
+    evaluate = evaluator.Evaluator(model, data)
+    result = train.fit(
+        name="tokenizer",
+        workdir=workdir,
+        mesh=mesh,
+        init=_init_fn(model, config),
+        loss_fn=_loss_fn(model),
+        tx=tx,
+        schedule=schedule,
+        data=data,
+        data_fingerprint=files.digest(embeddings),
+        num_samples=corpus.num_items,
+        batch_size=config.batch_size,
+        accumulation=config.accumulation,
+        num_steps=config.num_steps,
+        steps_per_call=config.steps_per_call,
+        eval_every=config.eval_every,
+        evaluate=evaluate.run,
+        headline=("tokenizer/reconstruction_loss", "tokenizer/unique_before"),
+        select=None,  # reconstruction on the training items only gets better: keep the last
+        patience=0,
+        seed=config.seed,
+    )
+
+    codes, losses = evaluate.assign(result.params)
+    codebooks = np.asarray(result.params["codebooks"])
+    popularity = corpus_lib.training_counts(corpus)
+    semantic_ids = collisions.append_extra_code(codes, popularity, config.extra_code_size)
+    metrics = corpus_lib.summary(corpus) | result.metrics | losses
+    metrics |= health.report(codes, codebooks)
+    metrics["tokenizer/unique_after"] = health.unique_share(semantic_ids)
+    checkpoint.export(
+        workdir,
+        {
+            "state": {"params": result.params, "step": np.int32(result.step)},
+            "codebooks": codebooks,
+            "semantic_ids": semantic_ids,
+        },
+        {
+            "config": config.to_dict(),
+            "corpus": corpus_lib.fingerprint(corpus),
+            "item_ids": corpus.item_ids,
+            "level_sizes": [len(codebook) for codebook in codebooks] + [config.extra_code_size],
+        },
+    )
+    return metrics | {"time/seconds": time.monotonic() - started}
+
+
+def _init_fn(model, config):
+    """Returns `init(rng, embeddings)`: random layers, codebooks by k-means of their latents."""
+
+    def init(rng, embeddings):
+        params_rng, sample_rng, kmeans_rng = jax.random.split(rng, 3)
+        params = model.init(params_rng)
+        if config.kmeans_items == 0:
+            return params
+        num_items = min(config.kmeans_items, len(embeddings))
+        sample = jax.random.choice(sample_rng, embeddings, (num_items,), replace=False)
+        with jax.default_matmul_precision("highest"):
+            latents = model.bind(params).encode(sample)
+        codebooks = kmeans.residual_kmeans(
+            kmeans_rng,
+            latents,
+            num_levels=config.model.num_levels,
+            num_clusters=config.model.codebook_size,
+            max_iterations=config.kmeans_iterations,
+        )
+        return params | {"codebooks": codebooks}
+
+    return init
+
+
+def _loss_fn(model):
+    def loss_fn(params, embeddings, indices, rng):
+        output = model.bind(params)(embeddings[indices])
+        metrics = {
+            "reconstruction_loss": output.reconstruction_loss.mean(),
+            "quantization_loss": output.quantization_loss.mean(),
+        }
+        return sum(metrics.values()), metrics
+
+    return loss_fn

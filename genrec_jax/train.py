@@ -1,0 +1,270 @@
+"""The one training loop.
+
+A training step sees indices of samples; what they stand for lies on the device already. The loop
+dispatches many steps at once, evaluates and saves at fixed steps, and can be killed anywhere: run
+again, it goes on from the newest checkpoint and ends with the same numbers.
+"""
+
+import contextlib
+import functools
+import math
+import pathlib
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from genrec_jax import sharding
+from genrec_jax.checkpoint import Checkpoints
+from genrec_jax.data import batches
+from genrec_jax.errors import UserError
+from genrec_jax.telemetry import MetricWriter, ProgressLine
+
+# (params, data, indices [B], rng) -> (loss, metrics)
+LossFn = Callable[[Any, Any, jax.Array, jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
+
+
+class Result(NamedTuple):
+    """What `fit` returns."""
+
+    params: Any  # of the best evaluation, or of the last step where nothing selects
+    step: int  # the step they are from
+    metrics: dict[str, float]  # of the last superbatch under `train/`, and `time/`
+
+
+def make_train_superbatch(
+    loss_fn: LossFn, tx: optax.GradientTransformation, mesh: jax.sharding.Mesh, accumulation: int
+):
+    """Returns `train_superbatch(state, data, indices [steps, B], rng) -> (state, metrics)`.
+
+    The state is donated; the metrics are means over the steps. Each batch is cut into
+    `accumulation` parts, whose gradients are averaged before the update.
+    """
+
+    def gradients(params, data, indices, rng):
+        return jax.value_and_grad(loss_fn, has_aux=True)(params, data, indices, rng)
+
+    def accumulated_gradients(params, data, indices, rng):
+        parts = indices.reshape(accumulation, -1)
+        parts = jax.lax.with_sharding_constraint(parts, sharding.over_rows(mesh, row_axis=1))
+
+        def add(total, numbered_part):
+            number, part = numbered_part
+            one = gradients(params, data, part, jax.random.fold_in(rng, number))
+            return jax.tree.map(jnp.add, total, one), None
+
+        shapes = jax.eval_shape(gradients, params, data, parts[0], rng)
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        total, _ = jax.lax.scan(add, zeros, (jnp.arange(accumulation), parts))
+        return jax.tree.map(lambda leaf: leaf / accumulation, total)
+
+    def train_step(state, data, indices, rng):
+        rng = jax.random.fold_in(rng, state["step"])
+        compute = gradients if accumulation == 1 else accumulated_gradients
+        (loss, metrics), grads = compute(state["params"], data, indices, rng)
+        updates, opt_state = tx.update(grads, state["opt_state"], state["params"])
+        params = optax.apply_updates(state["params"], updates)
+        metrics = {"loss": loss, "grad_norm": optax.global_norm(grads)} | metrics
+        return {"params": params, "opt_state": opt_state, "step": state["step"] + 1}, metrics
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def train_superbatch(state, data, superbatch, rng):
+        state, metrics = jax.lax.scan(
+            lambda state, indices: train_step(state, data, indices, rng), state, superbatch
+        )
+        return state, jax.tree.map(lambda values: values.mean(axis=0), metrics)
+
+    return train_superbatch
+
+
+def fit(
+    *,
+    name: str,
+    workdir: str | pathlib.Path,
+    mesh: jax.sharding.Mesh,
+    init: Callable[[jax.Array, Any], Any],
+    loss_fn: LossFn,
+    tx: optax.GradientTransformation,
+    schedule: optax.Schedule,
+    data: Any,
+    data_fingerprint: str,
+    num_samples: int,
+    batch_size: int,
+    accumulation: int,
+    num_steps: int,
+    steps_per_call: int,
+    eval_every: int,
+    evaluate: Callable[[Any], dict[str, float]],
+    headline: tuple[str, ...],
+    select: str | None,
+    patience: int,
+    seed: int,
+) -> Result:
+    """Trains, and returns the parameters that validation selects.
+
+    Args:
+        name: of the stage, for the line of progress.
+        workdir: where checkpoints and metrics go, and where an interrupted run is taken up.
+        mesh: the devices.
+        init: `init(rng, data)` makes the parameters; called under jit.
+        loss_fn: the loss of a batch of samples, given by their numbers.
+        tx, schedule: the optimiser, and its learning rate for the log.
+        data: what `loss_fn` reads, on the devices.
+        data_fingerprint: a run is not taken up with other data.
+        num_samples: how many samples there are.
+        batch_size: samples an update, over all devices.
+        accumulation: parts of a batch that are computed one after the other.
+        num_steps: updates.
+        steps_per_call: updates a dispatch.
+        eval_every: updates between evaluations; a checkpoint follows each of them.
+        evaluate: metrics of parameters.
+        headline: which of them the line of progress shows.
+        select: the metric, higher for better, whose best evaluation is kept; None to keep the
+            last.
+        patience: evaluations without a better one after which training ends; 0 for never.
+        seed: of the parameters, the samples' order and dropout.
+
+    Raises:
+        UserError: if the loss is not finite, or the workdir's checkpoint is of other data.
+    """
+    train_superbatch = make_train_superbatch(loss_fn, tx, mesh, accumulation)
+    replicated = sharding.replicated(mesh)
+    init_rng, rng = jax.device_put(jax.random.split(jax.random.key(seed)), replicated)
+    steps = batches.boundaries(num_steps, steps_per_call, eval_every)
+    iterator = batches.superbatches(
+        num_samples=num_samples,
+        batch_size=batch_size,
+        boundaries=steps,
+        seed=seed,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+
+    def make_state(rng, data):
+        params = init(rng, data)
+        return {"params": params, "opt_state": tx.init(params), "step": jnp.zeros((), jnp.int32)}
+
+    with contextlib.ExitStack() as stack:
+        # A run starts (1) from its newest checkpoint or (2) from fresh parameters.
+        checkpoints = stack.enter_context(Checkpoints(workdir, select))
+        abstract_state = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated),
+            jax.eval_shape(make_state, init_rng, data),
+        )
+        step = checkpoints.latest_step()
+        if step is not None:
+            state, progress = checkpoints.restore(step, abstract_state)
+            if progress["data_fingerprint"] != data_fingerprint:
+                raise UserError(f"{workdir} was trained on other data: choose another --workdir")
+            iterator.set_state(progress["data"])
+        else:
+            step = 0
+            state = jax.jit(make_state, out_shardings=replicated)(init_rng, data)
+            progress = _first_progress(data_fingerprint)
+
+        writer = stack.enter_context(MetricWriter(workdir, step))
+        line = stack.enter_context(ProgressLine(name, step, num_steps))
+        clock = _Clock(step)
+
+        def log(step, metrics):
+            """Waits for the metrics of the superbatch that ends at `step`, and reports them."""
+            values = {f"train/{key}": float(value) for key, value in metrics.items()}
+            if not math.isfinite(values["train/loss"]):
+                raise UserError(
+                    f"{name}: the loss is {values['train/loss']} before step {step}: lower "
+                    "--config.optimizer.learning_rate and start again in another --workdir"
+                )
+            seconds, rate = clock.tick(step)
+            progress["seconds"] += seconds
+            values["train/learning_rate"] = float(schedule(step - 1))
+            progress["metrics"] = values
+            line.update(step, values["train/loss"], rate)
+            writer.write(step, values | {"time/steps_per_second": rate})
+
+        in_flight = None  # the device computes one superbatch while the host logs the one before
+        while step < num_steps and not _is_out_of_patience(progress, patience):
+            superbatch = next(iterator)
+            indices = sharding.shard_rows(mesh, superbatch, row_axis=1)
+            state, metrics = train_superbatch(state, data, indices, rng)
+            if in_flight:
+                log(*in_flight)
+            step += len(superbatch)
+            in_flight = step, metrics
+            if step % eval_every and step < num_steps:
+                continue
+            log(*in_flight)
+            in_flight = None
+            values = evaluate(state["params"])
+            writer.write(step, values)
+            _compare(progress, step, values, select)
+            progress["data"] = iterator.get_state()
+            checkpoints.save(state, progress, values)
+            line.say(step, {key: values[key] for key in headline})
+            clock.skip()
+
+        if select and progress["best_step"] != step:
+            step = progress["best_step"]
+            state, _ = checkpoints.restore(step, abstract_state)
+    times = {"train_seconds": progress["seconds"], "steps_per_second": clock.median_rate()}
+    times = {f"time/{key}": value for key, value in times.items()}
+    return Result(state["params"], step, progress["metrics"] | times)
+
+
+class _Clock:
+    """Seconds and rates of training alone, without evaluations."""
+
+    def __init__(self, step: int):
+        self._step, self._time, self._rates = step, time.monotonic(), []
+
+    def tick(self, step: int) -> tuple[float, float]:
+        """Returns the seconds and the steps a second since the tick before."""
+        now = time.monotonic()
+        seconds = now - self._time
+        self._rates.append((step - self._step) / seconds)
+        self._step, self._time = step, now
+        return seconds, self._rates[-1]
+
+    def skip(self) -> None:
+        """Leaves out what has happened since the last tick."""
+        self._time = time.monotonic()
+
+    def median_rate(self) -> float:
+        """Returns the median steps a second, without the first tick, which has compiled."""
+        return statistics.median(self._rates[1:] or self._rates or [0.0])
+
+
+def _first_progress(data_fingerprint: str) -> dict:
+    """Returns what a checkpoint remembers beside the state, as JSON."""
+    return {
+        "data_fingerprint": data_fingerprint,
+        "data": None,  # the state of the pipeline
+        "best_step": None,
+        "best_value": None,
+        "evaluations_without_better": 0,
+        "metrics": {},  # of the last superbatch
+        "seconds": 0.0,  # of training, over all attempts
+    }
+
+
+def _compare(progress: dict, step: int, values: dict[str, float], select: str | None) -> None:
+    """Notes in `progress` whether the evaluation at `step` is the best so far.
+
+    Of equal ones the last is kept, but only a better one renews the patience.
+    """
+    if select is None:
+        return
+    value, best = values[select], progress["best_value"]
+    is_better = best is None or value > best
+    progress["evaluations_without_better"] = (
+        0 if is_better else progress["evaluations_without_better"] + 1
+    )
+    if is_better or value == best:
+        progress["best_step"], progress["best_value"] = step, value
+
+
+def _is_out_of_patience(progress: dict, patience: int) -> bool:
+    return 0 < patience <= progress["evaluations_without_better"]

@@ -1,0 +1,64 @@
+"""A run's folder: one config, one result."""
+
+import logging
+import pathlib
+from collections.abc import Callable
+
+from genrec_jax import files
+from genrec_jax.errors import UserError
+
+_log = logging.getLogger(__name__)
+
+
+def run_once(
+    workdir: str | pathlib.Path, config: dict, run: Callable[[], dict[str, float]]
+) -> dict[str, float]:
+    """Returns the metrics of the run in `workdir`, running it unless it is finished.
+
+    `config.json` says what the folder is for; `metrics.json` exists once the run is finished.
+
+    Raises:
+        UserError: if the folder belongs to another config, or cannot be written.
+    """
+    workdir = pathlib.Path(workdir)
+    config_path, metrics_path = workdir / "config.json", workdir / "metrics.json"
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        if config_path.exists():
+            _check_same(workdir, files.read_json(config_path), config)
+        else:
+            files.write_json(config_path, config)
+    except OSError as error:
+        raise UserError(f"cannot use {workdir} as --workdir: {error.strerror}") from error
+    if metrics_path.exists():
+        _log.info("%s is finished", workdir)
+        return files.read_json(metrics_path)
+    metrics = run()
+    files.write_json(metrics_path, metrics)
+    return metrics
+
+
+def _check_same(workdir: pathlib.Path, there: dict, here: dict) -> None:
+    there, here = _flatten(there), _flatten(here)
+    missing = object()
+    changed = [
+        f"{key} is {there.get(key, 'absent')!r} there and {here.get(key, 'absent')!r} here"
+        for key in sorted(there | here)
+        if there.get(key, missing) != here.get(key, missing)
+    ]
+    if changed:
+        more = f", and {len(changed) - 3} more" if len(changed) > 3 else ""
+        raise UserError(
+            f"{workdir} holds a run of another config ({'; '.join(changed[:3])}{more}): "
+            "choose another --workdir, or delete that one"
+        )
+
+
+def _flatten(tree: dict, prefix: str = "") -> dict:
+    flat = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
