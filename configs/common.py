@@ -24,7 +24,7 @@ def data(dataset: str) -> ConfigDict:
     config = ConfigDict()
     config.dataset = dataset
     config.dir = ""  # or GENREC_DATA_DIR
-    config.synthetic_shop = ConfigDict({"seed": 0, "num_users": 6000, "num_items": 1200})
+    config.synthetic_shop = ConfigDict({"seed": 0, "num_users": 8000, "num_items": 1000})
     return config
 
 

@@ -66,20 +66,20 @@ def get_config(arg: str = "") -> ConfigDict:
     config.num_examples = 3
 
     if dataset == "synthetic" or smoke:
-        config.max_history = 8
+        config.max_history = 6
         config.model.embedding_dim = 64
         config.model.dim = 64
-        config.model.num_heads = 4
-        config.model.head_dim = 16
+        config.model.num_heads = 2
+        config.model.head_dim = 32
         config.model.hidden_dim = 256
         config.model.num_encoder_layers = 2
         config.model.num_decoder_layers = 2
-        config.model.dropout = 0.1
+        config.model.dropout = 0.0  # half of a step on CPU
         config.optimizer.learning_rate = 3e-3
         config.optimizer.warmup_steps = 100
-        config.num_steps = 1_200
+        config.num_steps = 2_000
         config.steps_per_call = 50
-        config.eval_every = 300
+        config.eval_every = 500
         config.eval.num_beams = 20
         config.eval.batch_size = 256
     if smoke:

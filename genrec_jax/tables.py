@@ -2,11 +2,12 @@
 
 import itertools
 
+import rich.box
 import rich.console
 import rich.markup
 import rich.table
 
-_COLUMNS = ("recall@1", "recall@5", "recall@10", "recall@20", "ndcg@10", "mrr@10")
+_COLUMNS = ("recall@5", "ndcg@5", "recall@10", "ndcg@10")  # fit into 80 characters
 
 
 def print_metrics(metrics: dict[str, float]) -> None:
@@ -14,8 +15,8 @@ def print_metrics(metrics: dict[str, float]) -> None:
     console = rich.console.Console()
     prefixes = [key.removesuffix("/recall@10") for key in metrics if key.endswith("/recall@10")]
     if prefixes:
-        table = rich.table.Table(title="Rankings", title_justify="left")
-        table.add_column("split")
+        table = rich.table.Table(box=rich.box.SIMPLE_HEAD)
+        table.add_column("ranking", no_wrap=True)
         for name in _COLUMNS:
             table.add_column(name, justify="right")
         for prefix in prefixes:
@@ -24,7 +25,8 @@ def print_metrics(metrics: dict[str, float]) -> None:
         console.print(table)
     ranked = tuple(f"{prefix}/" for prefix in prefixes)
     rest = {key: value for key, value in metrics.items() if not key.startswith(ranked)}
-    table = rich.table.Table("metric", rich.table.Column("value", justify="right"))
+    value_column = rich.table.Column("value", justify="right")
+    table = rich.table.Table("metric", value_column, box=rich.box.SIMPLE_HEAD)
     for key, value in rest.items():
         table.add_row(key, f"{value:,}" if isinstance(value, int) else f"{value:.5g}")
     console.print(table)
@@ -39,6 +41,7 @@ def print_examples(examples: list[dict]) -> None:
             "recommended, best first",
             title=f"User {example['user_id']}, whose next item was: {example['target']}",
             title_justify="left",
+            box=rich.box.SIMPLE_HEAD,
         )
         sides = example["history"], example["recommended"]
         for row in itertools.zip_longest(*sides, fillvalue=""):

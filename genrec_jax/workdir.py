@@ -1,5 +1,6 @@
 """A run's folder: one config, one result."""
 
+import json
 import logging
 import pathlib
 from collections.abc import Callable
@@ -21,6 +22,7 @@ def run_once(
         UserError: if the folder belongs to another config, or cannot be written.
     """
     workdir = pathlib.Path(workdir)
+    config = json.loads(json.dumps(config))  # as it will be read back: tuples are lists
     config_path, metrics_path = workdir / "config.json", workdir / "metrics.json"
     try:
         workdir.mkdir(parents=True, exist_ok=True)

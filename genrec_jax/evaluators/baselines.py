@@ -37,9 +37,8 @@ def item_knn(corpus: Corpus) -> Callable[[Samples], np.ndarray]:
     together = (users_items.T @ users_items).tocsr()
     norms = np.sqrt(np.maximum(together.diagonal(), 1))
     scale = scipy.sparse.diags(1 / norms)
-    similarity = (scale @ together @ scale).tolil()
-    similarity.setdiag(0)
-    similarity = similarity.tocsr()
+    similarity = scale @ together @ scale
+    similarity -= scipy.sparse.diags(similarity.diagonal())  # an item is no neighbour of itself
     popularity = corpus_lib.training_counts(corpus)
     tie_break = 1e-9 * popularity / max(popularity.max(), 1)
 

@@ -60,7 +60,7 @@ _BRANDS = [
 ]
 _STYLES = ["Classic", "Compact", "Professional", "Travel", "Recycled", "Limited Edition"]
 
-_LENGTH_MEAN, _LENGTH_RANGE = 9, (2, 20)  # histories: Poisson, cut to the range
+_LENGTH_MEAN, _LENGTH_RANGE = 14, (2, 30)  # histories: Poisson, cut to the range
 _FORGETTING = 0.5  # how much less each older item pulls than the next younger one
 _KIND_WEIGHTS = {"same": 6.0, "next": 10.0, "section": 1.5, "department": 0.15, "any": 0.004}
 _SAME_BRAND, _SAME_STYLE = 4.0, 3.0  # how many times likelier than another brand or style
@@ -139,14 +139,18 @@ def _histories(rng: np.random.Generator, kernel, popularity, num_users: int):
     shortest, longest = _LENGTH_RANGE
     lengths = np.clip(rng.poisson(_LENGTH_MEAN, size=num_users), shortest, longest)
     history = np.zeros((num_users, longest), np.int64)
-    reachable = np.zeros((num_users, longest))  # mass of the ten likeliest items at each place
+    from_end = {"test": 1, "valid": 2}
+    reachable = {split: [] for split in from_end}  # mass of the ten likeliest items, by user
     users = np.arange(num_users)
     pull = np.tile(popularity, (num_users, 1))  # [U, I]
     owned = np.zeros(pull.shape, bool)
     for place in range(longest):
         chances = np.where(owned, 0.0, pull)
         chances /= chances.sum(axis=1, keepdims=True)
-        reachable[:, place] = np.partition(chances, -10, axis=1)[:, -10:].sum(axis=1)
+        for split, distance in from_end.items():
+            is_target = (lengths - distance == place) & (lengths >= MIN_ITEMS_TO_EVALUATE)
+            likeliest = np.partition(chances[is_target], -10, axis=1)[:, -10:]
+            reachable[split].append(likeliest.sum(axis=1))
         draw = rng.random((num_users, 1))
         history[:, place] = np.minimum(
             (chances.cumsum(axis=1) < draw).sum(axis=1), len(popularity) - 1
@@ -154,11 +158,8 @@ def _histories(rng: np.random.Generator, kernel, popularity, num_users: int):
         owned[users, history[:, place]] = True
         latest = kernel[history[:, place]]
         pull = latest if place == 0 else _FORGETTING * pull + (1 - _FORGETTING) * latest
-    evaluated = lengths >= MIN_ITEMS_TO_EVALUATE
     facts = {
-        f"reachable/{split}/recall@10": float(
-            reachable[users, lengths - from_end][evaluated].mean()
-        )
-        for split, from_end in (("valid", 2), ("test", 1))
+        f"reachable/{split}/recall@10": float(np.concatenate(masses).mean())
+        for split, masses in reachable.items()
     }
     return [row[:length].tolist() for row, length in zip(history, lengths, strict=True)], facts
