@@ -21,7 +21,9 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder. Default: runs
 def main(argv: list[str]) -> None:
     """Runs the stage that the config names and prints its metrics."""
     if len(argv) > 1:
-        raise UserError(f"unexpected argument {argv[1]!r}: settings are given as --config.KEY=VALUE")
+        raise UserError(
+            f"unexpected argument {argv[1]!r}: settings are given as --config.KEY=VALUE"
+        )
     config = _CONFIG.value
     directory = pathlib.Path(_WORKDIR.value or f"runs/{config.name}-{config.data.dataset}")
     task = importlib.import_module(f"genrec_jax.tasks.{config.task}")

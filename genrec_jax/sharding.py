@@ -6,7 +6,8 @@ axis `data`. `jit` inserts the sums over devices.
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec as P
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from genrec_jax.errors import UserError
 

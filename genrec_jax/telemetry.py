@@ -99,9 +99,7 @@ class ProgressLine:
         elif time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES or step == self._num_steps:
             self._last_line = time.monotonic()
             left = (self._num_steps - step) / max(steps_per_second, 1e-9)
-            _log.info(
-                "%s %d/%d  %s  %.0f s left", self._name, step, self._num_steps, status, left
-            )
+            _log.info("%s %d/%d  %s  %.0f s left", self._name, step, self._num_steps, status, left)
 
     def say(self, step: int, values: dict[str, float]) -> None:
         """Reports an evaluation."""

@@ -70,9 +70,7 @@ def superbatches(
 
     Its state (`get_state`, `set_state`) is the number of the next superbatch.
     """
-    source = _Superbatches(
-        num_samples, batch_size, boundaries, seed, process_index, process_count
-    )
+    source = _Superbatches(num_samples, batch_size, boundaries, seed, process_index, process_count)
     # Index arithmetic is too cheap to share between threads; one prepares ahead of the device.
     options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
     return iter(grain.MapDataset.source(source).to_iter_dataset(options))

@@ -87,9 +87,7 @@ def children(
     return child, index.child_code[level][child], is_valid
 
 
-def num_left(
-    index: PrefixIndex, level: int, child: jax.Array, excluded: jax.Array
-) -> jax.Array:
+def num_left(index: PrefixIndex, level: int, child: jax.Array, excluded: jax.Array) -> jax.Array:
     """Returns how many items below each child are not excluded.
 
     Args:

@@ -100,9 +100,7 @@ class Stack(nnx.Module):
         self, num_layers, dim, num_heads, head_dim, hidden_dim, *, is_decoder, rngs, **options
     ):
         self.blocks = nnx.List(
-            Block(
-                dim, num_heads, head_dim, hidden_dim, is_decoder=is_decoder, rngs=rngs, **options
-            )
+            Block(dim, num_heads, head_dim, hidden_dim, is_decoder=is_decoder, rngs=rngs, **options)
             for _ in range(num_layers)
         )
         self.relative_bias = layers.RelativeBias(
@@ -253,9 +251,7 @@ class EncoderDecoder(nnx.Module):
 
         The first is shared by all beams; each leaf of the caches is [B, W = 1, T = 0, N, H].
         """
-        shared = [
-            block.cross_attention.keys_values(memory.states) for block in self.decoder.blocks
-        ]
+        shared = [block.cross_attention.keys_values(memory.states) for block in self.decoder.blocks]
         empty = [
             tuple(jnp.zeros((len(part), 1, 0, *part.shape[2:]), part.dtype) for part in pair)
             for pair in shared

@@ -6,7 +6,6 @@ B batch   E embedding width   C code width   Q levels   K codebook size
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
 from genrec_jax import losses
