@@ -37,8 +37,8 @@ def print_examples(examples: list[dict]) -> None:
     console = rich.console.Console()
     for example in examples:
         table = rich.table.Table(
-            "history, latest last",
-            "recommended, best first",
+            _title_column("history, latest last"),
+            _title_column("recommended, best first"),
             title=f"User {example['user_id']}, whose next item was: {example['target']}",
             title_justify="left",
             box=rich.box.SIMPLE_HEAD,
@@ -47,3 +47,7 @@ def print_examples(examples: list[dict]) -> None:
         for row in itertools.zip_longest(*sides, fillvalue=""):
             table.add_row(*map(rich.markup.escape, row))
         console.print(table)
+
+
+def _title_column(header: str) -> rich.table.Column:
+    return rich.table.Column(header, no_wrap=True, overflow="ellipsis")

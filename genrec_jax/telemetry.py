@@ -93,7 +93,7 @@ class ProgressLine:
             self._bar.stop()
 
     def update(self, step: int, loss: float, steps_per_second: float) -> None:
-        status = f"loss {loss:.4g}  {steps_per_second:.4g} steps/s  {_memory_in_use()}"
+        status = f"loss {loss:.4g}  {steps_per_second:.4g} steps/s  {_peak_memory()}"
         if self._bar:
             self._bar.update(self._task, completed=step, status=status)
         elif time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES or step == self._num_steps:
@@ -111,10 +111,10 @@ class ProgressLine:
             _log.info(message)
 
 
-def _memory_in_use() -> str:
+def _peak_memory() -> str:
     stats = jax.local_devices()[0].memory_stats()
     if stats:
-        return f"{stats['bytes_in_use'] / 2**30:.2f} GiB on device"
+        return f"{stats['peak_bytes_in_use'] / 2**30:.2f} GiB device peak"
     # A CPU device reports nothing; its memory is the process's. ru_maxrss: KiB, on macOS bytes.
     unit = 1 if sys.platform == "darwin" else 2**10
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
