@@ -31,7 +31,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.model.codebook_size = 256
     config.model.commitment_weight = 0.25
     config.model.residual_gradient = "stop"  # or "pass"
-    config.extra_code_size = 256  # values of the code that tells colliding items apart
+    config.extra_code_size = 256  # values of the code that tells colliding items apart; 0: any
 
     # Codebooks start as k-means of the latents of so many random items; 0 for a random start.
     config.kmeans_items = 20_000
@@ -60,5 +60,5 @@ def get_config(arg: str = "") -> ConfigDict:
         config.num_steps = 400
         config.eval_every = 200
         config.steps_per_call = 50
-        config.extra_code_size = 2_048
+        config.extra_code_size = 0
     return config

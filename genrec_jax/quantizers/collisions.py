@@ -14,13 +14,13 @@ def append_extra_code(ids: np.ndarray, popularity: np.ndarray, size: int) -> np.
     Args:
         ids: [I, Q] int32 codes.
         popularity: [I] any order-able measure, larger for more popular.
-        size: how many values the extra code has.
+        size: how many values the extra code may have; 0 for as many as it takes.
 
     Returns:
         [I, Q + 1] int32, no two rows alike.
 
     Raises:
-        UserError: if a group has more than `size` items.
+        UserError: if a group has more than `size` items, unless that is 0.
     """
     places = np.arange(len(ids))
     order = np.lexsort((places, -popularity, *ids.T[::-1]))
@@ -31,7 +31,7 @@ def append_extra_code(ids: np.ndarray, popularity: np.ndarray, size: int) -> np.
     extra = np.empty(len(ids), np.int32)
     extra[order] = places - group_start
     largest = extra.max(initial=-1) + 1
-    if largest > size:
+    if 0 < size < largest:
         raise UserError(
             f"{largest} items share one semantic ID, the extra code tells {size} apart: raise "
             "--config.extra_code_size, or train a tokenizer that spreads them (more levels, "

@@ -64,6 +64,7 @@ def run(config, workdir: pathlib.Path, cache_dir: pathlib.Path | None = None) ->
     codebooks = np.asarray(result.params["codebooks"])
     popularity = corpus_lib.training_counts(corpus)
     semantic_ids = collisions.append_extra_code(codes, popularity, config.extra_code_size)
+    extra_code_size = config.extra_code_size or int(semantic_ids[:, -1].max()) + 1
     metrics = corpus_lib.summary(corpus) | result.metrics | losses
     metrics |= health.report(codes, codebooks)
     metrics["tokenizer/unique_after"] = health.unique_share(semantic_ids)
@@ -78,7 +79,7 @@ def run(config, workdir: pathlib.Path, cache_dir: pathlib.Path | None = None) ->
             "config": config.to_dict(),
             "corpus": corpus_lib.fingerprint(corpus),
             "item_ids": corpus.item_ids,
-            "level_sizes": [len(codebook) for codebook in codebooks] + [config.extra_code_size],
+            "level_sizes": [len(codebook) for codebook in codebooks] + [extra_code_size],
         },
     )
     return metrics | {"time/seconds": time.monotonic() - started}
