@@ -42,6 +42,7 @@ def print_examples(examples: list[dict]) -> None:
             title=f"User {example['user_id']}, whose next item was: {example['target']}",
             title_justify="left",
             box=rich.box.SIMPLE_HEAD,
+            expand=True,
         )
         sides = example["history"], example["recommended"]
         for row in itertools.zip_longest(*sides, fillvalue=""):
@@ -50,4 +51,4 @@ def print_examples(examples: list[dict]) -> None:
 
 
 def _title_column(header: str) -> rich.table.Column:
-    return rich.table.Column(header, no_wrap=True, overflow="ellipsis")
+    return rich.table.Column(header, no_wrap=True, overflow="ellipsis", ratio=1)
