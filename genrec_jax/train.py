@@ -68,7 +68,7 @@ def make_train_superbatch(
         (loss, metrics), grads = compute(state["params"], data, indices, rng)
         updates, opt_state = tx.update(grads, state["opt_state"], state["params"])
         params = optax.apply_updates(state["params"], updates)
-        metrics = {"loss": loss, "grad_norm": optax.global_norm(grads)} | metrics
+        metrics = {"loss": loss, "grad_norm": optax.tree.norm(grads)} | metrics
         return {"params": params, "opt_state": opt_state, "step": state["step"] + 1}, metrics
 
     @functools.partial(jax.jit, donate_argnums=0)

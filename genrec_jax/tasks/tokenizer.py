@@ -42,7 +42,7 @@ def run(config, workdir: pathlib.Path, cache_dir: pathlib.Path | None = None) ->
         workdir=workdir,
         mesh=mesh,
         init=_init_fn(model, config),
-        loss_fn=_loss_fn(model),
+        loss_fn=loss_fn(model),
         tx=tx,
         schedule=schedule,
         data=data,
@@ -109,8 +109,10 @@ def _init_fn(model, config):
     return init
 
 
-def _loss_fn(model):
-    def loss_fn(params, embeddings, indices, rng):
+def loss_fn(model) -> train.LossFn:
+    """Returns the loss of a batch of items: reconstruction and quantisation, means over it."""
+
+    def batch_loss(params, embeddings, indices, rng):
         output = model.bind(params)(embeddings[indices])
         metrics = {
             "reconstruction_loss": output.reconstruction_loss.mean(),
@@ -118,4 +120,4 @@ def _loss_fn(model):
         }
         return sum(metrics.values()), metrics
 
-    return loss_fn
+    return batch_loss

@@ -1,0 +1,172 @@
+"""Numbers recorded from RQ-VAE-Recommender, and its parameter names in ours.
+
+The files lie beside this one, or in the folder that GENREC_PARITY_DIR names. Every size and
+hyperparameter comes from the file, so another recording is read by the same tests.
+"""
+
+import json
+import os
+import pathlib
+
+import jax
+import numpy as np
+
+from genrec_jax.models import encoder_decoder, rqvae
+
+
+class Fixture(dict):
+    """The arrays of one file by name, and its `meta`."""
+
+    def __init__(self, name: str):
+        folder = os.environ.get("GENREC_PARITY_DIR") or pathlib.Path(__file__).parent
+        with np.load(pathlib.Path(folder) / f"{name}.npz", allow_pickle=False) as file:
+            super().__init__(file)
+        self.meta = json.loads(str(self.pop("meta")))
+
+    def below(self, prefix: str) -> dict[str, np.ndarray]:
+        """Returns the arrays whose names begin with `prefix`, without it."""
+        return {
+            name.removeprefix(prefix): array
+            for name, array in self.items()
+            if name.startswith(prefix)
+        }
+
+
+def assert_close(actual, expected, tolerance: float) -> None:
+    """Asserts that max |a - b| / max(1, max |b|) is within the tolerance, of whole pytrees."""
+
+    def check(path, a, b):
+        assert np.shape(a) == np.shape(b), jax.tree_util.keystr(path)
+        difference = np.abs(np.asarray(a, np.float64) - b).max() / max(1.0, np.abs(b).max())
+        assert difference <= tolerance, f"{jax.tree_util.keystr(path)}: {difference}"
+
+    jax.tree_util.tree_map_with_path(check, actual, expected)
+
+
+def as_dtype(tree, dtype):
+    return jax.tree.map(lambda leaf: np.asarray(leaf, dtype), tree)
+
+
+def rqvae_model(meta: dict):
+    return rqvae.model(
+        embedding_dim=meta["input_dim"],
+        hidden_dims=tuple(meta["hidden_dims"]),
+        code_dim=meta["embed_dim"],
+        num_levels=meta["n_layers"],
+        codebook_size=meta["codebook_size"],
+        commitment_weight=meta.get("commitment_weight", 0.25),  # `semids` records no loss
+        residual_gradient="stop",
+    )
+
+
+def rqvae_params(weights: dict[str, np.ndarray]) -> dict:
+    """Returns our parameters, or gradients, from theirs."""
+
+    def mlp(name):
+        places = sorted(int(key.split(".")[2]) for key in weights if key.startswith(f"{name}.mlp."))
+        kernels = [weights[f"{name}.mlp.{place}.weight"].T for place in places]
+        return {"layers": {number: {"kernel": kernel} for number, kernel in enumerate(kernels)}}
+
+    num_levels = sum(key.endswith(".embedding.weight") for key in weights)
+    codebooks = [weights[f"layers.{level}.embedding.weight"] for level in range(num_levels)]
+    return {"encoder": mlp("encoder"), "decoder": mlp("decoder"), "codebooks": np.stack(codebooks)}
+
+
+def t5_model(meta: dict, *, full: bool):
+    """Returns our model of their layout `full` (user token and separator) or `bare`."""
+    config = meta["t5config"]["encoder"]
+    assert config["relative_attention_num_buckets"] == 32
+    assert config["relative_attention_max_distance"] == 128
+    return encoder_decoder.model(
+        level_sizes=(meta["num_embeddings_per_hierarchy"],) * meta["num_hierarchies"],
+        embedding_dim=config["d_model"],
+        dim=config["d_model"],
+        num_heads=config["num_heads"],
+        head_dim=config["d_kv"],
+        hidden_dim=config["d_ff"],
+        num_encoder_layers=config["num_layers"],
+        num_decoder_layers=meta["t5config"]["decoder"]["num_layers"],
+        activation=config["dense_act_fn"],
+        dropout=config["dropout_rate"],
+        use_separator=full,
+        num_user_bins=meta["num_user_bins"] if full else 0,
+        dtype="float32",
+    )
+
+
+def t5_params(weights: dict[str, np.ndarray], meta: dict, *, full: bool) -> dict:
+    """Returns our parameters, or gradients, from theirs."""
+    num_heads = meta["t5config"]["encoder"]["num_heads"]
+
+    def attention(name):
+        def project(matrix):  # [N * H, D] -> [D, N, H]
+            kernel = weights[f"{name}.{matrix}.weight"].T
+            return kernel.reshape(len(kernel), num_heads, -1)
+
+        out = weights[f"{name}.o.weight"].T  # [N * H, D]
+        return {
+            "query": project("q"),
+            "key": project("k"),
+            "value": project("v"),
+            "out": out.reshape(num_heads, -1, out.shape[1]),
+        }
+
+    def norm(name):
+        return {"scale": weights[f"{name}.weight"]}
+
+    def block(name, is_decoder):
+        feed_forward = f"{name}.layer.{2 if is_decoder else 1}"
+        dense = f"{feed_forward}.DenseReluDense"
+        params = {
+            "self_norm": norm(f"{name}.layer.0.layer_norm"),
+            "self_attention": attention(f"{name}.layer.0.SelfAttention"),
+            "feed_forward_norm": norm(f"{feed_forward}.layer_norm"),
+            "feed_forward": {
+                "up": {"kernel": weights[f"{dense}.wi.weight"].T},
+                "down": {"kernel": weights[f"{dense}.wo.weight"].T},
+            },
+        }
+        if is_decoder:
+            params["cross_norm"] = norm(f"{name}.layer.1.layer_norm")
+            params["cross_attention"] = attention(f"{name}.layer.1.EncDecAttention")
+        return params
+
+    def stack(name, num_layers, is_decoder):
+        bias = f"{name}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
+        return {
+            "blocks": {
+                layer: block(f"{name}.block.{layer}", is_decoder) for layer in range(num_layers)
+            },
+            "relative_bias": {"table": weights[bias]},
+            "norm": norm(f"{name}.final_layer_norm"),
+        }
+
+    config = meta["t5config"]
+    params = {
+        "encoder": stack("encoder.encoder", config["encoder"]["num_layers"], False),
+        "decoder": stack("t5_decoder", config["decoder"]["num_layers"], True),
+        "tokens": weights["item_sid_embedding_table.weight"],
+        "start": weights["bos_token"],
+        "heads": {
+            level: {"kernel": weights[f"decoder_mlp.{level}.weight"].T}
+            for level in range(meta["num_hierarchies"])
+        },
+    }
+    if full:
+        params["separator"] = weights["sep_token"]
+        params["users"] = weights["user_embedding.weight"]
+    return params
+
+
+def t5_inputs(fixture: Fixture) -> dict[str, np.ndarray]:
+    """Returns the histories without their column against duplicates."""
+    num_levels = fixture.meta["num_hierarchies"]
+    batch = len(fixture["sem_ids"])
+    codes = fixture["sem_ids"].reshape(batch, -1, num_levels + 1)[..., :num_levels]
+    mask = fixture["seq_mask"].reshape(batch, -1, num_levels + 1)[..., 0]
+    return {
+        "codes": codes.astype(np.int32),
+        "mask": mask,
+        "users": fixture["user_ids"][:, 0].astype(np.int32),
+        "targets": fixture["sem_ids_fut"][:, :num_levels].astype(np.int32),
+    }

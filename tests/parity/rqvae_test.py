@@ -1,0 +1,141 @@
+"""The whole autoencoder and fifty steps of its training against the recording."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from genrec_jax import sharding, train
+from genrec_jax.quantizers import health
+from genrec_jax.tasks import tokenizer
+from tests.parity import fixtures
+from tests.parity.fixtures import Fixture, assert_close
+
+
+def run(fixture, dtype):
+    """Returns the loss with our gradients, and the outputs."""
+    model = fixtures.rqvae_model(fixture.meta)
+    params = fixtures.as_dtype(fixtures.rqvae_params(fixture.below("param/")), dtype)
+
+    def mean_loss(params):
+        output = model.bind(params)(fixture["x"].astype(dtype))
+        return jnp.mean(output.reconstruction_loss + output.quantization_loss), output
+
+    (loss, output), grads = jax.value_and_grad(mean_loss, has_aux=True)(params)
+    latents = model.bind(params).encode(fixture["x"].astype(dtype))
+    return loss, output, grads, latents
+
+
+def test_outputs_in_float32():
+    fixture = Fixture("rqvae_ste")
+    loss, output, _, latents = run(fixture, np.float32)
+    expected = fixture.below("out/")
+    np.testing.assert_array_equal(output.quantized.ids, expected["sem_ids"])
+    last = np.moveaxis(expected["residuals"], 2, 0)  # [B, C, Q] -> [Q, B, C]
+    assert_close(latents, expected["z"], 3e-5)
+    assert_close(output.quantized.residuals, last, 3e-5)
+    codewords = np.moveaxis(expected["embs"], 2, 0)
+    assert_close(output.quantized.codewords, codewords, 3e-5)
+    assert_close(
+        jnp.linalg.norm(output.quantized.codewords, axis=-1).T, expected["embs_norm"], 3e-5
+    )
+    assert_close(output.quantized.embedding, expected["z_hat"], 3e-5)
+    assert_close(output.reconstruction, expected["x_hat"], 3e-5)
+    per_example = expected["reconstruction_loss_per_example"]
+    assert_close(output.reconstruction_loss, per_example, 3e-5)
+    assert_close(output.quantization_loss, expected["rqvae_loss_per_example"], 3e-5)
+    assert_close(loss, expected["loss"], 3e-5)
+    unique = health.unique_share(np.asarray(output.quantized.ids))
+    assert unique == pytest.approx(float(expected["p_unique_ids"]))
+
+
+def test_evaluation_equals_training_without_gradients():
+    fixture = Fixture("rqvae_ste")
+    loss, output, _, _ = run(fixture, np.float32)
+    np.testing.assert_array_equal(output.quantized.ids, fixture["eval/sem_ids"])
+    assert_close(output.quantized.embedding, fixture["eval/z_hat"], 3e-5)
+    assert_close(output.reconstruction, fixture["eval/x_hat"], 3e-5)
+    assert_close(loss, fixture["eval/loss"], 3e-5)
+
+
+def test_gradients_in_float32():
+    fixture = Fixture("rqvae_ste")
+    _, _, grads, _ = run(fixture, np.float32)
+    assert_close(grads, fixtures.rqvae_params(fixture.below("grad/")), 3e-5)
+
+
+def test_outputs_and_gradients_in_float64():
+    fixture = Fixture("rqvae_ste")
+    with jax.enable_x64(True):
+        loss, output, grads, _ = run(fixture, np.float64)
+        assert_close(output.quantized.embedding, fixture["f64/z_hat"], 1e-9)
+        assert_close(output.reconstruction, fixture["f64/x_hat"], 1e-9)
+        per_example = fixture["f64/reconstruction_loss_per_example"]
+        assert_close(output.reconstruction_loss, per_example, 1e-9)
+        assert_close(output.quantization_loss, fixture["f64/rqvae_loss_per_example"], 1e-9)
+        assert_close(loss, fixture["f64/loss"], 1e-9)
+        assert_close(grads, fixtures.rqvae_params(fixture.below("f64/grad/")), 1e-9)
+
+
+def train_curve(fixture, dtype, weight_decay):
+    """Trains as recorded. Returns metrics and IDs of each step, and parameters after each."""
+    meta = fixture.meta
+    model = fixtures.rqvae_model(meta)
+    tx = optax.adamw(meta["lr"], *meta["betas"], eps=meta["eps"], weight_decay=weight_decay)
+    mesh = jax.make_mesh((1,), ("data",), (jax.sharding.AxisType.Auto,), devices=jax.devices()[:1])
+    train_superbatch = train.make_train_superbatch(tokenizer.loss_fn(model), tx, mesh, 1)
+    params = fixtures.as_dtype(fixtures.rqvae_params(fixture.below("init/")), dtype)
+    state = {"params": params, "opt_state": tx.init(params), "step": jnp.zeros((), jnp.int32)}
+    state = jax.device_put(state, sharding.replicated(mesh))
+    x = sharding.replicate(mesh, fixture["x_all"].astype(dtype))
+    rng = jax.random.key(0)
+    assign = jax.jit(lambda params, x: model.bind(params)(x).quantized.ids)
+    history, ids, after = [], [], []
+    for indices in fixture["batch_idx"]:
+        ids.append(np.asarray(assign(state["params"], x[indices])))
+        superbatch = sharding.shard_rows(mesh, indices[None], row_axis=1)
+        state, metrics = train_superbatch(state, x, superbatch, rng)
+        history.append(jax.device_get(metrics))
+        after.append(jax.device_get(state["params"]))
+    return jax.tree.map(lambda *values: np.array(values), *history), np.stack(ids), after
+
+
+def test_fifty_steps_in_float32():
+    fixture = Fixture("train_curve")
+    metrics, ids, after = train_curve(fixture, np.float32, fixture.meta["weight_decay"])
+    np.testing.assert_array_equal(ids, fixture["sem_ids"])
+    np.testing.assert_allclose(metrics["loss"], fixture["loss"], rtol=1e-5)
+    reconstruction = fixture["reconstruction_loss"]
+    np.testing.assert_allclose(metrics["reconstruction_loss"], reconstruction, rtol=1e-5)
+    np.testing.assert_allclose(metrics["quantization_loss"], fixture["rqvae_loss"], rtol=1e-5)
+    unique = [health.unique_share(batch) for batch in ids]
+    np.testing.assert_allclose(unique, fixture["p_unique_ids"], rtol=1e-6)
+    check_weights(after[0], fixture.below("step1/"), 2e-6)
+    check_weights(after[-1], fixture.below("final/"), 3e-5)
+
+
+def test_fifty_steps_with_strong_weight_decay():
+    fixture = Fixture("train_curve")
+    metrics, ids, after = train_curve(fixture, np.float32, 0.1)  # "wd01"
+    np.testing.assert_array_equal(ids, fixture["wd01/sem_ids"])
+    np.testing.assert_allclose(metrics["loss"], fixture["wd01/loss"], rtol=1e-5)
+    check_weights(after[-1], fixture.below("wd01/final/"), 3e-5)
+
+
+def test_fifty_steps_in_float64():
+    fixture = Fixture("train_curve")
+    with jax.enable_x64(True):
+        metrics, _, after = train_curve(fixture, np.float64, fixture.meta["weight_decay"])
+        np.testing.assert_allclose(metrics["loss"], fixture["f64/loss"], rtol=1e-8)
+        check_weights(after[-1], fixture.below("f64/final/"), 1e-8)
+        metrics, _, _ = train_curve(fixture, np.float64, 0.1)
+        np.testing.assert_allclose(metrics["loss"], fixture["wd01/f64/loss"], rtol=1e-8)
+
+
+def check_weights(params, weights, atol):
+    jax.tree.map(
+        lambda ours, theirs: np.testing.assert_allclose(ours, theirs, rtol=0, atol=atol),
+        params,
+        fixtures.rqvae_params(weights),
+    )
