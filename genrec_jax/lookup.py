@@ -6,6 +6,8 @@ rows, which the matrix units do in a fraction of the time. A CPU scatters fast a
 slowly, so it keeps the scatter.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
@@ -27,20 +29,26 @@ def _forward(table, ids):
 
 def _backward(residuals, grad):
     table, ids = residuals  # only the table's shape and type are used
-    dtype = jnp.promote_types(grad.dtype, jnp.float32)
-
-    def scatter(ids, grad):
-        return jnp.zeros(table.shape, dtype).at[ids].add(grad)
-
-    def product(ids, grad):
-        one_hot = (ids[:, None] == jnp.arange(len(table))).astype(grad.dtype)
-        return jnp.einsum("BV,BD->VD", one_hot, grad, preferred_element_type=dtype)
-
-    flat_grad = grad.reshape(-1, grad.shape[-1])
     table_grad = jax.lax.platform_dependent(
-        ids.reshape(-1), flat_grad, cpu=scatter, default=product
+        ids.reshape(-1),
+        grad.reshape(-1, grad.shape[-1]),
+        cpu=functools.partial(add_rows_by_scatter, num_rows=len(table)),
+        default=functools.partial(add_rows_by_product, num_rows=len(table)),
     )
     return table_grad.astype(table.dtype), None
+
+
+def add_rows_by_scatter(ids: jax.Array, rows: jax.Array, num_rows: int) -> jax.Array:
+    """Returns [V, D] in float32 or wider: the sums of the rows [N, D] with equal ids [N]."""
+    dtype = jnp.promote_types(rows.dtype, jnp.float32)
+    return jnp.zeros((num_rows, rows.shape[1]), dtype).at[ids].add(rows)
+
+
+def add_rows_by_product(ids: jax.Array, rows: jax.Array, num_rows: int) -> jax.Array:
+    """Returns what `add_rows_by_scatter` returns."""
+    dtype = jnp.promote_types(rows.dtype, jnp.float32)
+    one_hot = (ids[:, None] == jnp.arange(num_rows)).astype(rows.dtype)
+    return jnp.einsum("NV,ND->VD", one_hot, rows, preferred_element_type=dtype)
 
 
 take_rows.defvjp(_forward, _backward)

@@ -32,9 +32,9 @@ def test_outputs_in_float32():
     loss, output, _, latents = run(fixture, np.float32)
     expected = fixture.below("out/")
     np.testing.assert_array_equal(output.quantized.ids, expected["sem_ids"])
-    last = np.moveaxis(expected["residuals"], 2, 0)  # [B, C, Q] -> [Q, B, C]
+    residuals = np.moveaxis(expected["residuals"], 2, 0)  # [B, C, Q] -> [Q, B, C]
     assert_close(latents, expected["z"], 3e-5)
-    assert_close(output.quantized.residuals, last, 3e-5)
+    assert_close(output.quantized.residuals, residuals, 3e-5)
     codewords = np.moveaxis(expected["embs"], 2, 0)
     assert_close(output.quantized.codewords, codewords, 3e-5)
     assert_close(

@@ -1,0 +1,24 @@
+"""Health of codes, worked out by hand."""
+
+import numpy as np
+import pytest
+
+from genrec_jax.quantizers import health
+
+
+def test_report():
+    codes = np.array([[0, 1], [0, 1], [2, 1], [2, 3]])
+    codebooks = np.full((2, 4, 1), [3.0])
+    report = health.report(codes, codebooks)
+    assert report["tokenizer/unique_before"] == 3 / 4
+    assert report["tokenizer/largest_group"] == 2
+    assert report["tokenizer/entropy"] == pytest.approx(-(0.5 * np.log(0.5) + 0.5 * np.log(0.25)))
+    assert report["tokenizer/level_0/usage"] == 2 / 4
+    assert report["tokenizer/level_0/dead_codes"] == 2
+    assert report["tokenizer/level_0/perplexity"] == pytest.approx(2)
+    assert report["tokenizer/level_1/perplexity"] == pytest.approx(0.75**-0.75 * 0.25**-0.25)
+    assert report["tokenizer/level_1/mean_norm"] == 3.0
+
+
+def test_unique_share():
+    assert health.unique_share(np.array([[0, 1], [0, 1], [1, 0], [2, 2]])) == 3 / 4

@@ -1,0 +1,75 @@
+"""Residual quantisation on numbers that a reader can check."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genrec_jax import losses
+from genrec_jax.quantizers import residual
+
+CODEBOOKS = jnp.array([[[0.0, 0.0], [4.0, 0.0]], [[1.0, 0.0], [0.0, 1.0]]])  # [Q, K, C]
+
+
+def test_each_level_codes_what_the_last_left_over():
+    quantized = residual.residual_quantize(jnp.array([[4.9, 0.0], [0.2, 0.8]]), CODEBOOKS)
+    np.testing.assert_array_equal(quantized.ids, [[1, 0], [0, 1]])
+    np.testing.assert_allclose(quantized.residuals[1], [[0.9, 0.0], [0.2, 0.8]], rtol=1e-6)
+    np.testing.assert_allclose(quantized.embedding, [[5.0, 0.0], [0.0, 1.0]], rtol=1e-6)
+    np.testing.assert_allclose(
+        residual.reconstruct(quantized.ids, CODEBOOKS), quantized.embedding, rtol=1e-6
+    )
+
+
+def test_ties_go_to_the_lowest_code():
+    codebook = jnp.array([[1.0], [-1.0], [1.0]])
+    np.testing.assert_array_equal(residual.nearest_codeword(jnp.array([[0.0], [1.0]]), codebook), 0)
+
+
+def test_codes_are_those_of_a_float64_brute_force():
+    x = jax.random.normal(jax.random.key(0), (20_000, 32))
+    codebook = jax.random.normal(jax.random.key(1), (256, 32))
+    codes = residual.nearest_codeword(x, codebook)
+    x64, codebook64 = np.asarray(x, np.float64), np.asarray(codebook, np.float64)
+    exact = (codebook64**2).sum(axis=1) - 2 * x64 @ codebook64.T
+    assert (exact.argmin(axis=1) == np.asarray(codes)).mean() >= 0.9999
+
+
+def test_straight_through_passes_gradients_to_the_input():
+    x = jnp.array([[4.9, 0.0]])
+    weight = jnp.array([[2.0, -3.0]])
+
+    def value(x):
+        return jnp.sum(weight * residual.residual_quantize(x, CODEBOOKS).embedding)
+
+    np.testing.assert_array_equal(jax.grad(value)(x), weight)
+
+
+@pytest.mark.parametrize("mode, reaches", [("stop", False), ("pass", True)])
+def test_whether_later_levels_teach_the_encoder(mode, reaches):
+    x = jnp.array([[4.9, 0.3]])
+
+    def commitment_of_level_1(x):
+        quantized = residual.residual_quantize(x, CODEBOOKS, mode)
+        return losses.quantization(quantized.residuals[1:], quantized.codewords[1:], 0.25)[0]
+
+    # The residual of level 1 is (0.9, 0.3), its codeword (1, 0): 0.25 * 2 * (r - e).
+    expected = [[-0.05, 0.15]] if reaches else [[0.0, 0.0]]
+    np.testing.assert_allclose(jax.grad(commitment_of_level_1)(x), expected, atol=1e-6)
+
+
+def test_the_codebook_learns_from_the_codeword_that_was_chosen_alone():
+    def loss(codebooks):
+        quantized = residual.residual_quantize(jnp.array([[4.9, 0.0]]), codebooks)
+        return losses.quantization(quantized.residuals, quantized.codewords, 0.25)[0]
+
+    grad = jax.grad(loss)(CODEBOOKS)
+    expected = np.zeros_like(CODEBOOKS)
+    expected[0, 1] = [2 * (4.0 - 4.9), 0.0]
+    expected[1, 0] = [2 * (1.0 - 0.9), 0.0]
+    np.testing.assert_allclose(grad, expected, atol=1e-5)
+
+
+def test_an_unknown_mode_is_refused():
+    with pytest.raises(ValueError, match="residual_gradient"):
+        residual.residual_quantize(jnp.zeros((1, 2)), CODEBOOKS, "leak")
