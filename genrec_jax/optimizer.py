@@ -1,5 +1,6 @@
 """AdamW with clipping and a learning-rate schedule, all from the config."""
 
+import jax.numpy as jnp
 import optax
 
 from genrec_jax.errors import UserError
@@ -37,7 +38,10 @@ def make(
             learning_rate, max(num_steps - warmup_steps, 1), final_fraction
         )
     elif schedule == "inverse_sqrt":
-        decay = lambda step: learning_rate * (warmup / (warmup + step)) ** 0.5  # noqa: E731
+
+        def decay(step):  # join_schedules asks for steps before 0 too
+            return learning_rate * (warmup / (warmup + jnp.maximum(step, 0))) ** 0.5
+
     else:
         raise UserError(f"unknown schedule {schedule!r}: choose one of {', '.join(SCHEDULES)}")
     rate = decay

@@ -1,0 +1,233 @@
+"""The training step and the loop, on a problem that trains in milliseconds."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import AxisType
+
+from genrec_jax import optimizer, sharding, train
+from genrec_jax.errors import UserError
+
+NUM_SAMPLES, BATCH = 50, 8
+X = np.random.default_rng(0).normal(size=(NUM_SAMPLES, 3)).astype(np.float32)
+DATA = {"x": X, "y": X @ np.array([1.0, -2.0, 0.5], np.float32)}
+
+
+def init(rng, data):
+    return {"w": 0.1 * jax.random.normal(rng, (3,))}
+
+
+def loss_fn(params, data, indices, rng):
+    """Least squares with a dropout of inputs."""
+    x = data["x"][indices]
+    keep = jax.random.bernoulli(rng, 0.8, x.shape)
+    error = (jnp.where(keep, x, 0) @ params["w"] - data["y"][indices]) ** 2
+    return error.mean(), {"kept": keep.mean()}
+
+
+def loss_without_dropout(params, data, indices, rng):
+    error = (data["x"][indices] @ params["w"] - data["y"][indices]) ** 2
+    return error.mean(), {"largest": error.max()}
+
+
+def mesh_of(num_devices):
+    devices = jax.devices()[:num_devices]
+    return jax.make_mesh((num_devices,), ("data",), (AxisType.Auto,), devices=devices)
+
+
+def train_steps(loss, *, num_devices=1, accumulation=1, calls=((0, 6),)):
+    """Trains six steps in calls of steps first..last; returns parameters and all metrics."""
+    mesh, tx = mesh_of(num_devices), optax.adam(0.1)
+    superbatch = np.random.default_rng(1).integers(0, NUM_SAMPLES, (6, BATCH)).astype(np.int32)
+    train_superbatch = train.make_train_superbatch(loss, tx, mesh, accumulation)
+    params = {"w": jnp.array([0.1, 0.2, 0.3])}
+    state = {"params": params, "opt_state": tx.init(params), "step": jnp.zeros((), jnp.int32)}
+    state = jax.device_put(state, sharding.replicated(mesh))
+    data = sharding.replicate(mesh, DATA)
+    rng = jax.device_put(jax.random.key(0), sharding.replicated(mesh))
+    history = []
+    for first, last in calls:
+        indices = sharding.shard_rows(mesh, superbatch[first:last], row_axis=1)
+        state, metrics = train_superbatch(state, data, indices, rng)
+        history.append(jax.device_get(metrics))
+    assert int(state["step"]) == 6
+    return np.asarray(state["params"]["w"]), history
+
+
+def test_the_first_step_by_hand():
+    mesh, tx = mesh_of(1), optax.sgd(0.5)
+    data = {"x": jnp.array([[1.0], [3.0]]), "y": jnp.array([2.0, 0.0])}
+    params = {"w": jnp.array([1.0])}
+    state = {"params": params, "opt_state": tx.init(params), "step": jnp.zeros((), jnp.int32)}
+    step = train.make_train_superbatch(loss_without_dropout, tx, mesh, 1)
+    state, metrics = step(state, data, jnp.array([[0, 1]]), jax.random.key(0))
+    # Errors -1 and 3: the loss is (1 + 9) / 2, its gradient (2 * -1 * 1 + 2 * 3 * 3) / 2 = 8.
+    assert metrics == {"loss": 5.0, "grad_norm": 8.0, "largest": 9.0}
+    np.testing.assert_array_equal(state["params"]["w"], [1.0 - 0.5 * 8.0])
+
+
+def test_many_steps_a_call_equal_one_step_a_call():
+    one_call, _ = train_steps(loss_fn)
+    six_calls, _ = train_steps(loss_fn, calls=[(n, n + 1) for n in range(6)])
+    np.testing.assert_allclose(one_call, six_calls, rtol=1e-6)
+
+
+def test_each_step_draws_a_mask_of_its_own():
+    _, history = train_steps(loss_fn, calls=[(n, n + 1) for n in range(6)])
+    assert len({float(metrics["kept"]) for metrics in history}) > 3
+    _, again = train_steps(loss_fn, calls=[(n, n + 1) for n in range(6)])
+    assert history == again
+
+
+def test_four_devices_equal_one():
+    one, _ = train_steps(loss_fn)
+    four, _ = train_steps(loss_fn, num_devices=4)
+    np.testing.assert_allclose(four, one, rtol=1e-5)
+
+
+@pytest.mark.parametrize("num_devices", [1, 4])
+def test_accumulated_parts_equal_one_batch(num_devices):
+    whole, history = train_steps(loss_without_dropout)
+    parts, parts_history = train_steps(
+        loss_without_dropout, num_devices=num_devices, accumulation=2
+    )
+    np.testing.assert_allclose(parts, whole, rtol=1e-5)
+    np.testing.assert_allclose(parts_history[0]["loss"], history[0]["loss"], rtol=1e-5)
+
+
+def test_accumulated_parts_draw_masks_of_their_own():
+    def loss(params, data, indices, rng):
+        return jnp.sum(params["w"]) * 0, {"draw": jax.random.uniform(rng)}
+
+    _, whole = train_steps(loss, calls=[(n, n + 1) for n in range(6)])
+    _, parts = train_steps(loss, accumulation=2, calls=[(n, n + 1) for n in range(6)])
+    keys = [jax.random.fold_in(jax.random.fold_in(jax.random.key(0), 0), n) for n in range(2)]
+    expected = np.mean([jax.random.uniform(key) for key in keys])
+    np.testing.assert_allclose(parts[0]["draw"], expected, rtol=1e-6)
+    assert parts[0]["draw"] != whole[0]["draw"]
+
+
+def fit(workdir, scores=None, *, select=None, patience=0, num_steps=40, loss=loss_fn, **changes):
+    """Fits with an evaluation every ten steps, scripted by `scores` if they are given."""
+    mesh = sharding.make_mesh()
+    tx, schedule = optimizer.make(
+        num_steps=num_steps,
+        learning_rate=0.05,
+        schedule="cosine",
+        warmup_steps=5,
+        final_fraction=0.0,
+        weight_decay=0.0,
+        clip_norm=0.0,
+    )
+    scripted = iter(scores or [])
+
+    def evaluate(params):
+        error = ((X @ np.asarray(params["w"]) - DATA["y"]) ** 2).mean()
+        score = next(scripted) if scores else -float(error)
+        if score is None:
+            raise KeyboardInterrupt
+        return {"score": score}
+
+    arguments = {
+        "name": "test",
+        "workdir": workdir,
+        "mesh": mesh,
+        "init": init,
+        "loss_fn": loss,
+        "tx": tx,
+        "schedule": schedule,
+        "data": sharding.replicate(mesh, DATA),
+        "data_fingerprint": "here",
+        "num_samples": NUM_SAMPLES,
+        "batch_size": BATCH,
+        "accumulation": 1,
+        "num_steps": num_steps,
+        "steps_per_call": 4,
+        "eval_every": 10,
+        "evaluate": evaluate,
+        "headline": ("score",),
+        "select": select,
+        "patience": patience,
+        "seed": 0,
+    }
+    return train.fit(**arguments | changes)
+
+
+def without_time(metrics):
+    return {key: value for key, value in metrics.items() if not key.startswith("time/")}
+
+
+def lines(workdir):
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [without_time(row) for row in rows]
+
+
+def test_it_learns(tmp_path):
+    result = fit(tmp_path, num_steps=200, loss=loss_without_dropout)
+    np.testing.assert_allclose(result.params["w"], [1.0, -2.0, 0.5], atol=0.05)
+    assert result.step == 200 and result.metrics["train/loss"] < 0.01
+
+
+def test_the_last_step_is_kept_where_nothing_selects(tmp_path):
+    assert fit(tmp_path, [3.0, 9.0, 1.0, 2.0]).step == 40
+
+
+def test_the_best_evaluation_is_kept(tmp_path):
+    seen = []
+
+    def evaluate(params):
+        seen.append(np.asarray(params["w"]))
+        return {"score": [1.0, 8.0, 3.0, 4.0][len(seen) - 1]}
+
+    result = fit(tmp_path, select="score", evaluate=evaluate)
+    assert result.step == 20
+    np.testing.assert_array_equal(result.params["w"], seen[1])
+
+
+def test_of_equal_evaluations_the_last_is_kept_but_patience_is_not_renewed(tmp_path):
+    result = fit(tmp_path, [5.0, 5.0, 5.0, 9.0], select="score", patience=2)
+    assert result.step == 30  # ended there: the second and third were no better than the first
+
+
+def test_patience_counts_evaluations_without_a_better_one(tmp_path):
+    scores = [1.0, 0.5, 2.0, 1.0, 1.5, 99.0]
+    result = fit(tmp_path, scores, select="score", patience=2, num_steps=60)
+    assert result.step == 30
+    assert lines(tmp_path)[-1]["step"] == 50
+
+
+def test_an_interrupted_run_ends_like_one_that_was_not(tmp_path):
+    whole = fit(tmp_path / "whole", select="score", patience=3)
+    score = next(line["score"] for line in lines(tmp_path / "whole") if "score" in line)
+    with pytest.raises(KeyboardInterrupt):  # at step 20, after the checkpoint of step 10
+        fit(tmp_path / "again", [score, None], select="score", patience=3)
+    resumed = fit(tmp_path / "again", select="score", patience=3)
+    np.testing.assert_array_equal(resumed.params["w"], whole.params["w"])
+    assert resumed.step == whole.step
+    assert without_time(resumed.metrics) == without_time(whole.metrics)
+    assert lines(tmp_path / "again") == lines(tmp_path / "whole")
+
+
+def test_patience_used_up_is_remembered(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path, [5.0, 1.0, None], select="score", patience=2)
+    result = fit(tmp_path, [1.0, 99.0], select="score", patience=2)
+    assert result.step == 10 and lines(tmp_path)[-1]["step"] == 30
+
+
+def test_other_data_are_refused(tmp_path):
+    fit(tmp_path, num_steps=10)
+    with pytest.raises(UserError, match="was trained on other data"):
+        fit(tmp_path, data_fingerprint="there")
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(tmp_path):
+    def diverge(params, data, indices, rng):
+        return jnp.sum(params["w"]) / 0.0, {}
+
+    with pytest.raises(UserError, match=r"test: the loss is nan before step 4.*learning_rate"):
+        fit(tmp_path, loss=diverge)
