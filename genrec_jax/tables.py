@@ -39,7 +39,9 @@ def print_examples(examples: list[dict]) -> None:
         table = rich.table.Table(
             _title_column("history, latest last"),
             _title_column("recommended, best first"),
-            title=f"User {example['user_id']}, whose next item was: {example['target']}",
+            title=rich.markup.escape(
+                f"User {example['user_id']}, whose next item was: {example['target']}"
+            ),
             title_justify="left",
             box=rich.box.SIMPLE_HEAD,
             expand=True,

@@ -1,0 +1,75 @@
+"""Checkpoints to resume from and to hand on."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genrec_jax import checkpoint, sharding
+from genrec_jax.errors import UserError
+
+
+def state(step):
+    return {"params": {"w": jnp.full((2, 3), step, jnp.float32)}, "step": jnp.int32(step)}
+
+
+def abstract():
+    everywhere = sharding.replicated(sharding.make_mesh())
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere), state(0)
+    )
+
+
+def save(workdir, scores):
+    with checkpoint.Checkpoints(workdir, "score") as checkpoints:
+        for step, score in scores.items():
+            checkpoints.save(state(step), {"note": f"at {step}"}, {"score": score})
+
+
+def test_the_newest_two_and_the_best_are_kept(tmp_path):
+    save(tmp_path, {10: 0.3, 20: 0.9, 30: 0.1, 40: 0.2, 50: 0.4})
+    assert {p.name for p in (tmp_path / "checkpoints").iterdir()} == {"20", "40", "50"}
+
+
+def test_state_and_progress_come_back(tmp_path):
+    save(tmp_path, {10: 0.3, 20: 0.1})
+    with checkpoint.Checkpoints(tmp_path, "score") as checkpoints:
+        assert checkpoints.latest_step() == 20
+        restored, progress = checkpoints.restore(20, abstract())
+        np.testing.assert_array_equal(restored["params"]["w"], np.full((2, 3), 20))
+        assert restored["params"]["w"].sharding.device_set == set(jax.devices())
+        assert progress == {"note": "at 20"}
+        restored, progress = checkpoints.restore(10, abstract())
+        assert int(restored["step"]) == 10 and progress == {"note": "at 10"}
+
+
+def test_a_new_folder_has_no_step(tmp_path):
+    with checkpoint.Checkpoints(tmp_path, None) as checkpoints:
+        assert checkpoints.latest_step() is None
+
+
+def test_items_of_an_export_are_read_one_by_one(tmp_path):
+    ids = np.arange(6, dtype=np.int32).reshape(3, 2)
+    arrays = {"semantic_ids": ids, "state": {"params": {"a": np.ones(2)}, "step": np.int32(7)}}
+    assert not checkpoint.is_exported(tmp_path)
+    checkpoint.export(tmp_path, arrays, {"item_ids": ["x", "y", "z"]})
+    assert checkpoint.is_exported(tmp_path)
+    restored, meta = checkpoint.load_export(tmp_path, ["semantic_ids"])
+    assert list(restored) == ["semantic_ids"] and meta == {"item_ids": ["x", "y", "z"]}
+    np.testing.assert_array_equal(restored["semantic_ids"], ids)
+    assert restored["semantic_ids"].dtype == np.int32
+    restored, _ = checkpoint.load_export(tmp_path, ["state"])
+    assert int(restored["state"]["step"]) == 7
+
+
+def test_an_export_is_replaced_as_a_whole(tmp_path):
+    checkpoint.export(tmp_path, {"a": np.zeros(2), "b": np.zeros(2)}, {})
+    checkpoint.export(tmp_path, {"a": np.ones(3)}, {"new": True})
+    restored, meta = checkpoint.load_export(tmp_path, ["a"])
+    np.testing.assert_array_equal(restored["a"], np.ones(3))
+    assert meta == {"new": True}
+
+
+def test_a_missing_export_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"no finished run in .* run that stage first"):
+        checkpoint.load_export(tmp_path, ["a"])

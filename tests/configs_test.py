@@ -1,0 +1,58 @@
+"""What the configs promise."""
+
+import importlib
+import pathlib
+
+import pytest
+
+from genrec_jax.data.datasets import NAMES
+from genrec_jax.errors import UserError
+
+CONFIGS = sorted(
+    path.stem
+    for path in (pathlib.Path(__file__).parents[1] / "configs").glob("*.py")
+    if path.stem != "common"
+)
+
+
+def get(name, arg=""):
+    return importlib.import_module(f"configs.{name}").get_config(arg)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_config_takes_every_data_set_and_smoke(name):
+    assert get(name).data.dataset == "synthetic"
+    for dataset in NAMES:
+        for arg in (dataset, f"{dataset},smoke", f"smoke,{dataset}"):
+            config = get(name, arg)
+            assert config.data.dataset == dataset
+            assert config.name == name
+            importlib.import_module(f"genrec_jax.tasks.{config.task}")
+    assert get(name, "smoke").data.dataset == "synthetic"
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_mistakes_in_the_argument(name):
+    with pytest.raises(UserError, match=r"unknown data set 'beaty': choose one of synthetic, bea"):
+        get(name, "beaty")
+    with pytest.raises(UserError, match=r"names 2 data sets"):
+        get(name, "beauty,toys")
+
+
+@pytest.mark.parametrize("dataset", NAMES)
+@pytest.mark.parametrize("smoke", ["", ",smoke"])
+def test_batches_can_be_split_over_eight_devices(dataset, smoke):
+    config = get("retrieval", dataset + smoke)
+    sizes = [config.batch_size, config.eval.batch_size, config.tokenizer_config.batch_size]
+    assert all(size % 8 == 0 for size in sizes)
+    assert config.eval.num_beams >= 20
+    assert config.steps_per_call <= config.eval_every <= config.num_steps
+
+
+def test_the_tokenizers_seed_and_data_are_those_of_the_run():
+    config = get("retrieval", "files")
+    config.seed = 5
+    config.data.dir = "here"
+    assert config.tokenizer_config.seed == 5
+    assert config.tokenizer_config.data.dir == "here"
+    assert get("rqvae", "files").model == config.tokenizer_config.model

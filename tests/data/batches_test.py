@@ -1,0 +1,70 @@
+"""The stream of samples."""
+
+import numpy as np
+
+from genrec_jax.data import batches
+
+
+def stream(num_samples=10, batch_size=4, steps=(0, 2, 3, 5, 7), seed=0, process=(0, 1)):
+    return batches.superbatches(
+        num_samples=num_samples,
+        batch_size=batch_size,
+        boundaries=list(steps),
+        seed=seed,
+        process_index=process[0],
+        process_count=process[1],
+    )
+
+
+def test_superbatches_end_at_evaluations_and_at_the_end():
+    assert batches.boundaries(25, 10, 15) == [0, 10, 15, 25]
+    assert batches.boundaries(7, 10, 15) == [0, 7]
+    assert batches.boundaries(20, 5, 10) == [0, 5, 10, 15, 20]
+
+
+def test_every_epoch_uses_every_sample_once():
+    samples = np.concatenate([part.reshape(-1) for part in stream()])
+    assert samples.dtype == np.int32 and len(samples) == 28
+    first, second, rest = samples[:10], samples[10:20], samples[20:]
+    assert sorted(first) == sorted(second) == list(range(10))
+    assert len(set(rest)) == 8  # a third epoch, cut off
+    assert list(first) != list(second)
+
+
+def test_shapes_are_steps_by_batch():
+    assert [part.shape for part in stream()] == [(2, 4), (1, 4), (2, 4), (2, 4)]
+
+
+def test_cutting_into_other_superbatches_changes_nothing():
+    one = np.concatenate(list(stream(steps=(0, 7))))
+    many = np.concatenate(list(stream()))
+    np.testing.assert_array_equal(one, many)
+
+
+def test_the_seed_decides():
+    first, again, other = (np.concatenate(list(stream(seed=seed))) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+
+
+def test_processes_share_each_batch():
+    whole = np.concatenate(list(stream()))
+    parts = [np.concatenate(list(stream(process=(n, 2)))) for n in range(2)]
+    np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole)
+
+
+def test_the_state_takes_up_where_it_stood():
+    whole = list(stream())
+    iterator = stream()
+    for _ in range(2):
+        next(iterator)
+    state = iterator.get_state()
+    resumed = stream()
+    resumed.set_state(state)
+    for expected, actual in zip(whole[2:], resumed, strict=True):
+        np.testing.assert_array_equal(actual, expected)
+
+
+def test_a_batch_may_be_larger_than_an_epoch():
+    (part,) = stream(num_samples=3, batch_size=8, steps=(0, 1))
+    assert sorted(part[0, :3]) == sorted(part[0, 3:6]) == [0, 1, 2]

@@ -1,0 +1,98 @@
+"""Leave-one-out splits, by hand.
+
+Users: a has items 5 6 7 8, b has 1 2, c has 3, d has 9 9 4, e has none.
+"""
+
+import numpy as np
+import pytest
+
+from genrec_jax.data import corpus as corpus_lib
+from genrec_jax.data.corpus import Corpus
+
+HISTORIES = [[5, 6, 7, 8], [1, 2], [3], [9, 9, 4], []]
+
+
+def make(histories=HISTORIES, num_items=10, texts=None):
+    lengths = [len(history) for history in histories]
+    return Corpus(
+        item_ids=[f"i{n}" for n in range(num_items)],
+        titles=[f"Item {n}" for n in range(num_items)],
+        texts=texts or [f"text {n}" for n in range(num_items)],
+        text_template="1",
+        user_ids=[f"u{n}" for n in range(len(histories))],
+        items=np.array([item for history in histories for item in history], np.int32),
+        offsets=np.concatenate([[0], np.cumsum(lengths)]),
+        times=None,
+        facts={"reachable/test/recall@10": 0.5},
+    )
+
+
+def rows(corpus, samples):
+    """Returns (user, history, target) of each sample."""
+    return [
+        (int(user), corpus.items[start:target].tolist(), int(corpus.items[target]))
+        for user, start, target in zip(*samples, strict=True)
+    ]
+
+
+def test_training_uses_every_prefix_of_all_but_the_last_two_items():
+    corpus = make()
+    # Of users with fewer than three items all items are for training.
+    assert rows(corpus, corpus_lib.training_samples(corpus)) == [(0, [5], 6), (1, [1], 2)]
+
+
+def test_longer_histories_give_more_prefixes():
+    corpus = make([[0, 1, 2, 3, 4, 5]])
+    assert rows(corpus, corpus_lib.training_samples(corpus)) == [
+        (0, [0], 1),
+        (0, [0, 1], 2),
+        (0, [0, 1, 2], 3),
+    ]
+
+
+def test_validation_predicts_the_last_item_but_one():
+    corpus = make()
+    samples = corpus_lib.held_out_samples(corpus, "valid")
+    assert rows(corpus, samples) == [(0, [5, 6], 7), (3, [9], 9)]
+
+
+def test_the_test_reads_the_validation_item():
+    corpus = make()
+    samples = corpus_lib.held_out_samples(corpus, "test")
+    assert rows(corpus, samples) == [(0, [5, 6, 7], 8), (3, [9, 9], 4)]
+
+
+def test_counts_are_of_training_alone():
+    counts = corpus_lib.training_counts(make())
+    np.testing.assert_array_equal(counts, [0, 1, 1, 1, 0, 1, 1, 0, 0, 1])
+
+
+def test_summary_counts_users_for_training_only():
+    assert corpus_lib.summary(make()) == {
+        "data/num_items": 10,
+        "data/num_users": 5,
+        "data/num_interactions": 10,
+        "data/num_users_for_training_only": 3,
+        "reachable/test/recall@10": 0.5,
+    }
+
+
+def test_taking_samples():
+    samples = corpus_lib.held_out_samples(make(), "test").take([1])
+    assert [field.tolist() for field in samples] == [[3], [7], [9]]
+    assert len(samples) == 1
+
+
+@pytest.mark.parametrize("change", ["name", "text", "order"])
+def test_the_fingerprint_covers_names_texts_and_order(change):
+    plain = corpus_lib.fingerprint(make())
+    assert plain == corpus_lib.fingerprint(make([[1]]))  # histories are not the catalogue
+    other = make()
+    if change == "name":
+        other.item_ids[3] = "i3x"
+    elif change == "text":
+        other.texts[3] = "another"
+    else:
+        for names in (other.item_ids, other.texts):
+            names[3], names[4] = names[4], names[3]
+    assert corpus_lib.fingerprint(other) != plain

@@ -1,0 +1,121 @@
+"""Embeddings and their cache."""
+
+import json
+import logging
+
+import numpy as np
+import pytest
+
+from genrec_jax.data import embedders
+from genrec_jax.errors import UserError
+from tests.data.corpus_test import make
+
+WORDS = ["soap", "brush", "cream", "oil"]
+TEXTS = [f"{WORDS[n % 4]} {WORDS[(n * n) % 4]} {WORDS[n // 4]}" for n in range(10)]
+SETTINGS = {"name": "lsa", "dim": 3, "path": "", "standardize": True, "seed": 0}
+
+
+def embed(folder, texts=TEXTS, **changes):
+    return embedders.embed(make(texts=texts), folder, **SETTINGS | changes)
+
+
+def test_lsa_puts_equal_texts_together(tmp_path):
+    embeddings = embed(tmp_path, texts=["red soap"] * 5 + ["blue oil"] * 5, dim=2)
+    np.testing.assert_allclose(embeddings[:5], embeddings[[0] * 5], atol=1e-5)
+    assert np.abs(embeddings[0] - embeddings[9]).max() > 0.5
+    assert embeddings.dtype == np.float32
+
+
+def test_each_dimension_is_standardised(tmp_path):
+    embeddings = embed(tmp_path)
+    assert embeddings.shape == (10, 3)
+    np.testing.assert_allclose(embeddings.mean(axis=0), 0, atol=1e-6)
+    np.testing.assert_allclose(embeddings.std(axis=0), 1, rtol=1e-5)
+    raw = embed(tmp_path, standardize=False)
+    np.testing.assert_allclose((raw - raw.mean(0)) / raw.std(0), embeddings, rtol=1e-4, atol=1e-5)
+
+
+def test_a_constant_dimension_becomes_zero(tmp_path):
+    path = save(tmp_path, np.array([[1.0, n] for n in range(10)]))
+    embeddings = embed(tmp_path, name="precomputed", path=path)
+    np.testing.assert_array_equal(embeddings[:, 0], 0)
+
+
+def test_fewer_words_than_dimensions(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        assert embed(tmp_path, texts=["soap oil"] * 10, dim=8).shape == (10, 3)
+    assert "3 dimensions instead of 8" in caplog.text
+
+
+def test_texts_without_a_common_word_are_refused(tmp_path):
+    with pytest.raises(UserError, match="no word occurs in two of the 10 texts"):
+        embed(tmp_path, texts=[f"word{n}" for n in range(10)])
+
+
+def test_what_was_computed_is_kept(tmp_path):
+    first = embed(tmp_path)
+    (path,) = tmp_path.glob("*.npy")
+    side_car = json.loads(path.with_suffix(".json").read_text())
+    assert side_car["embedder"] == "lsa" and side_car["shape"] == [10, 3]
+    written = path.stat().st_mtime_ns
+    np.testing.assert_array_equal(embed(tmp_path), first)
+    assert path.stat().st_mtime_ns == written
+    embed(tmp_path, seed=1)
+    embed(tmp_path, texts=TEXTS[::-1])
+    assert len(list(tmp_path.glob("*.npy"))) == 3
+
+
+def test_a_damaged_cache_is_computed_again(tmp_path, caplog):
+    first = embed(tmp_path)
+    (path,) = tmp_path.glob("*.npy")
+    path.write_bytes(path.read_bytes()[:-4])
+    np.testing.assert_array_equal(embed(tmp_path), first)
+    assert "is damaged" in caplog.text
+    np.testing.assert_array_equal(np.load(path), first)
+
+
+def save(folder, array, **options):
+    path = folder / "mine.npy"
+    np.save(path, array, **options)
+    return str(path)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64, np.int32])
+def test_precomputed_embeddings_of_any_width_and_type(tmp_path, dtype):
+    array = np.arange(70).reshape(10, 7).astype(dtype)
+    embeddings = embed(tmp_path, name="precomputed", path=save(tmp_path, array), standardize=False)
+    np.testing.assert_array_equal(embeddings, array)
+    assert embeddings.dtype == np.float32
+
+
+def test_changed_precomputed_embeddings_are_read_again(tmp_path):
+    settings = {"name": "precomputed", "standardize": False}
+    embed(tmp_path, path=save(tmp_path, np.zeros((10, 2))), **settings)
+    embeddings = embed(tmp_path, path=save(tmp_path, np.ones((10, 2))), **settings)
+    np.testing.assert_array_equal(embeddings, 1)
+
+
+@pytest.mark.parametrize(
+    "array, message",
+    [
+        (np.zeros((9, 2)), "has 9 rows, the catalogue has 10 items"),
+        (np.zeros(10), r"expected one array \[items, width\]"),
+        (np.full((10, 2), np.nan), "every value must be a finite number"),
+        (np.full((10, 2), "x"), "every value must be a finite number"),
+        (np.full((10, 2), None), "not an .npy array of numbers"),  # pickled, so never loaded
+    ],
+)
+def test_precomputed_embeddings_that_cannot_be_used(tmp_path, array, message):
+    with pytest.raises(UserError, match=f"mine.npy.*{message}"):
+        embed(tmp_path, name="precomputed", path=save(tmp_path, array))
+
+
+def test_a_file_that_is_no_array(tmp_path):
+    path = tmp_path / "mine.npy"
+    path.write_text("1, 2, 3")
+    with pytest.raises(UserError, match=r"not an \.npy array"):
+        embed(tmp_path, name="precomputed", path=str(path))
+    with pytest.raises(UserError, match="no file '' of precomputed embeddings"):
+        embed(tmp_path, name="precomputed")
+    with pytest.raises(UserError, match="unknown embedder 'bert'"):
+        embed(tmp_path, name="bert")

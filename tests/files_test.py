@@ -1,0 +1,33 @@
+"""Files that are whole or absent."""
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from genrec_jax import files
+
+
+def test_json_there_and_back(tmp_path):
+    files.write_json(tmp_path / "new" / "a.json", {"x": [1, "é"]})
+    assert files.read_json(tmp_path / "new" / "a.json") == {"x": [1, "é"]}
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.json"]
+
+
+def test_what_cannot_be_written_leaves_the_old_file(tmp_path):
+    files.write_json(tmp_path / "a.json", 1)
+    with pytest.raises(TypeError):
+        files.write_json(tmp_path / "a.json", object())
+    assert files.read_json(tmp_path / "a.json") == 1
+
+
+def test_checksums(tmp_path):
+    files.write_atomically(tmp_path / "a", b"abc")
+    assert files.sha256(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()
+
+
+def test_a_digest_covers_shape_type_and_contents():
+    plain = files.digest(np.zeros((2, 3), np.int32))
+    assert plain == files.digest(np.zeros((3, 2), np.int32).T.copy())
+    others = [np.zeros((3, 2), np.int32), np.zeros((2, 3), np.float32), np.ones((2, 3), np.int32)]
+    assert len({plain, *map(files.digest, others)}) == 4

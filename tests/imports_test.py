@@ -1,0 +1,71 @@
+"""Each file imports only from files above it, and only models import flax."""
+
+import ast
+import pathlib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+# From top to bottom; `data.sources` stands for all files in that folder.
+ORDER = """
+errors files lookup
+data.records data.corpus data.text data.histories data.sources
+data.builder data.datasets data.embedders data.batches
+quantizers.residual quantizers.kmeans quantizers.collisions quantizers.health
+losses metrics
+models.layers models.rqvae models.encoder_decoder
+decoding.prefix_index decoding.beam_search
+sharding optimizer checkpoint telemetry
+evaluators.tokenizer evaluators.retrieval evaluators.baselines
+train workdir tables
+tasks.prepare tasks.embed tasks.tokenizer tasks.retrieval
+main
+""".split()
+FILES = sorted(path for path in (ROOT / "genrec_jax").rglob("*.py") if path.name != "__init__.py")
+
+
+def module(path):
+    name = ".".join(path.relative_to(ROOT / "genrec_jax").with_suffix("").parts)
+    return "data.sources" if name.startswith("data.sources.") else name
+
+
+def imports(path):
+    """Returns the full names of all that a file imports."""
+    names = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return names
+
+
+def ours(path):
+    """Returns which of the files in ORDER a file imports."""
+    used = set()
+    for name in imports(path):
+        name = name.removeprefix("genrec_jax.")
+        used |= {known for known in ORDER if name == known or name.startswith(f"{known}.")}
+    return used
+
+
+def test_the_order_names_every_file_once():
+    assert len(ORDER) == len(set(ORDER))
+    assert {module(path) for path in FILES} == set(ORDER)
+
+
+@pytest.mark.parametrize("path", FILES, ids=module)
+def test_imports_come_from_above(path):
+    above = ORDER[: ORDER.index(module(path))]
+    assert ours(path) <= set(above)
+
+
+@pytest.mark.parametrize("path", FILES, ids=module)
+def test_who_may_import_what(path):
+    packages = {name.partition(".")[0] for name in imports(path)}
+    assert "tensorflow" not in packages and "torch" not in packages
+    assert ("flax" in packages) <= module(path).startswith("models.")
+    if module(path).startswith("decoding."):
+        assert not any(name.startswith("models.") for name in ours(path))

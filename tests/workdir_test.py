@@ -1,0 +1,46 @@
+"""A run's folder."""
+
+import pytest
+
+from genrec_jax import files, workdir
+from genrec_jax.errors import UserError
+
+CONFIG = {"seed": 1, "model": {"dims": (4, 2), "dropout": 0.1}}
+
+
+def fail():
+    raise AssertionError("ran again")
+
+
+def test_a_finished_run_is_not_run_again(tmp_path):
+    assert workdir.run_once(tmp_path / "a", CONFIG, lambda: {"x": 1.5}) == {"x": 1.5}
+    assert files.read_json(tmp_path / "a" / "config.json")["model"]["dims"] == [4, 2]
+    assert workdir.run_once(tmp_path / "a", CONFIG, fail) == {"x": 1.5}
+
+
+def test_an_interrupted_run_is_run_again(tmp_path):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        workdir.run_once(tmp_path, CONFIG, interrupt)
+    assert not (tmp_path / "metrics.json").exists()
+    assert workdir.run_once(tmp_path, CONFIG, lambda: {"x": 2}) == {"x": 2}
+
+
+def test_another_config_is_refused(tmp_path):
+    workdir.run_once(tmp_path, CONFIG, lambda: {})
+    other = {"seed": 1, "model": {"dims": (4, 2), "dropout": 0.2}, "new": True}
+    with pytest.raises(UserError) as error:
+        workdir.run_once(tmp_path, other, fail)
+    message = str(error.value)
+    assert "model.dropout is 0.1 there and 0.2 here" in message
+    assert "new is 'absent' there and True here" in message
+    assert "choose another --workdir" in message
+
+
+def test_a_path_that_is_no_folder_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(UserError, match=rf"cannot use {path} as --workdir"):
+            workdir.run_once(path, CONFIG, fail)
