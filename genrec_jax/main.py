@@ -33,7 +33,7 @@ def main(argv: list[str]) -> None:
         tables.print_examples(files.read_json(directory / "examples.json"))
 
 
-def _parse_flags(argv: list[str]) -> list[str]:
+def parse_flags(argv: list[str]) -> list[str]:
     """Parses the command line, checking first what config_flags would answer in riddles."""
     given = _arguments(argv)
     if "config" not in given:
@@ -66,12 +66,14 @@ def _load_config(value: str | None) -> ConfigDict:
     """Returns the config as its file makes it, without overrides."""
     path = (value or "").partition(":")[0]
     if not pathlib.Path(path).is_file():
-        there = sorted(str(p) for p in pathlib.Path("configs").glob("[!_]*.py"))
+        there = sorted(str(p) for p in pathlib.Path("configs").glob("*.py") if p.stem != "common")
         raise UserError(f"no config file {path!r}; there are {', '.join(there) or 'none here'}")
-    flag_values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", None, _DESCRIPTION, flag_values=flag_values)
+    flag_values, argv = flags.FlagValues(), ["", f"--config={value}"]
+    config_flags.DEFINE_config_file(
+        "config", None, _DESCRIPTION, flag_values=flag_values, sys_argv=argv
+    )
     try:
-        flag_values(["", f"--config={value}"])
+        flag_values(argv)
     except flags.IllegalFlagValueError as error:
         cause = error
         while cause is not None and not isinstance(cause, UserError):
@@ -105,7 +107,7 @@ def _set_up_logging() -> None:
     log.propagate = False
 
 
-def _exit_on_error(function):
+def exit_on_error(function):
     """Returns `function` with a user's mistakes as one line and exit status 2."""
 
     def guarded(argv):
@@ -123,4 +125,4 @@ def _exit_on_error(function):
 
 if __name__ == "__main__":
     _set_up_logging()
-    app.run(_exit_on_error(main), flags_parser=_exit_on_error(_parse_flags))
+    app.run(exit_on_error(main), flags_parser=exit_on_error(parse_flags))

@@ -1,0 +1,116 @@
+"""A user's mistakes end in one line and exit status 2, with nothing begun."""
+
+import json
+import pathlib
+
+import pytest
+from absl import flags
+
+from genrec_jax import main
+
+ROOT = pathlib.Path(__file__).parents[1]
+SHOP = "--config.data.synthetic_shop.num_users=30"
+
+
+@pytest.fixture
+def run(capsys, monkeypatch):
+    """Returns a function that runs a command line in this process, in the project's root."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.delenv("GENREC_DATA_DIR", raising=False)
+
+    def run(*arguments):
+        """Returns the exit status and what was printed."""
+        argv = ["main", *arguments]
+        monkeypatch.setattr("sys.argv", argv)  # where config flags look for overrides
+        try:
+            rest = main.exit_on_error(main.parse_flags)(argv)
+            main.exit_on_error(main.main)(rest)
+            status = 0
+        except SystemExit as exit:
+            status = exit.code
+        finally:
+            for name in [name for name in flags.FLAGS if name.startswith("config.")]:
+                delattr(flags.FLAGS, name)
+            flags.FLAGS.unparse_flags()
+            flags.FLAGS.mark_as_parsed()
+        return status, *capsys.readouterr()
+
+    return run
+
+
+RQVAE, RETRIEVAL = "--config=configs/rqvae.py:smoke", "--config=configs/retrieval.py:smoke"
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ([], "no --config: give one, such as --config=configs/rqvae.py"),
+        (["--config=configs/nope.py"], "no config file 'configs/nope.py'; there are configs/embed"),
+        (["--config=configs/rqvae.py:beaty"], "unknown data set 'beaty': choose one of synthetic"),
+        (["--config=configs/rqvae.py:toys,sports"], "names 2 data sets"),
+        (
+            [RQVAE, "--config.num_step=3"],
+            "unknown config key 'num_step'; the nearest are num_steps",
+        ),
+        ([RQVAE, "--config.model.code_dims", "3"], "unknown config key 'model.code_dims'"),
+        ([RQVAE, "--config.num_steps=many"], "num_steps"),
+        ([RQVAE, "--config.num_steps=2.5"], "num_steps"),
+        ([RQVAE, "--workdri=x"], "Unknown command line flag 'workdri'"),
+        (
+            [RQVAE, "--config.batch_size=30"],
+            "--config.batch_size=30 cannot be split over 4 devices",
+        ),
+        ([RQVAE, "--config.optimizer.schedule=linear"], "unknown schedule 'linear'"),
+        ([RQVAE, "--config.embedder.name=bert"], "unknown embedder 'bert'"),
+        ([RQVAE, "--config.model.codebook_size=4096"], "1000 items are fewer than the 4096 codes"),
+        ([RETRIEVAL, "--config.eval.num_beams=10"], "num_beams=10 cannot fill the 20 places"),
+        ([RETRIEVAL, "--config.eval.batch_size=7"], "--config.eval.batch_size=7 cannot be split"),
+        ([RETRIEVAL, "--config.tokenizer=nowhere"], "no finished run in nowhere"),
+        (["--config=configs/rqvae.py:beauty"], "no place known for the data set beauty"),
+        (["--config=configs/rqvae.py:files", "--config.data.dir=nowhere"], "no folder nowhere"),
+    ],
+)
+def test_one_line_that_names_the_mistake(run, tmp_path, arguments, message):
+    status, out, err = run(*arguments, SHOP, f"--workdir={tmp_path}")
+    assert status == 2
+    assert out == ""
+    (line,) = err.splitlines()
+    assert line.startswith("error: ") and message in line
+    assert not (tmp_path / "metrics.json").exists()
+
+
+def test_a_stray_argument(run, tmp_path):
+    status, _, err = run("--config=configs/prepare.py", "beauty", f"--workdir={tmp_path}")
+    assert status == 2
+    assert err == (
+        "error: unexpected argument 'beauty': settings are given as --config.KEY=VALUE\n"
+    )
+
+
+def test_a_workdir_of_another_config_is_refused(run, tmp_path):
+    arguments = ["--config=configs/prepare.py", SHOP, f"--workdir={tmp_path}"]
+    status, out, _ = run(*arguments)
+    assert status == 0 and "data/num_users" in out
+    assert json.loads((tmp_path / "metrics.json").read_text())["data/num_users"] == 30
+    seed = "--config.data.synthetic_shop.seed=1"
+    status, _, err = run(*arguments, seed)
+    assert status == 2
+    assert "data.synthetic_shop.seed is 0 there and 1 here" in err
+    status, out, _ = run(*arguments)
+    assert status == 0 and "data/num_users" in out
+
+
+def test_an_extra_code_that_is_too_small(run, tmp_path):
+    status, _, err = run(
+        RQVAE,
+        f"--workdir={tmp_path}",
+        SHOP,
+        "--config.num_steps=2",
+        "--config.steps_per_call=2",
+        "--config.batch_size=8",
+        "--config.model.codebook_size=2",
+        "--config.extra_code_size=1",
+    )
+    assert status == 2
+    assert "share one semantic ID, the extra code tells 1 apart: raise --config.extra_code" in err
+    assert not (tmp_path / "metrics.json").exists() and not (tmp_path / "export").exists()

@@ -1,0 +1,221 @@
+"""The whole program, as a user runs it: in processes of its own, killed and started again."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from genrec_jax import checkpoint
+
+ROOT = pathlib.Path(__file__).parents[1]
+SHOP = [
+    "--config.data.synthetic_shop.num_users=300",
+    "--config.data.synthetic_shop.num_items=200",
+]
+TOKENIZER = {
+    "num_steps": 60,
+    "eval_every": 20,
+    "steps_per_call": 10,
+    "batch_size": 64,
+    "model.hidden_dims": "(32,)",
+    "model.code_dim": 8,
+    "model.codebook_size": 16,
+    "embedder.dim": 16,
+}
+RETRIEVAL = {
+    "num_steps": 60,
+    "eval_every": 20,
+    "steps_per_call": 10,
+    "batch_size": 32,
+    "eval.batch_size": 64,
+    "model.dim": 16,
+    "model.embedding_dim": 16,
+    "model.num_encoder_layers": 1,
+    "model.num_decoder_layers": 1,
+    "model.hidden_dim": 16,
+    "model.dropout": 0.1,
+}
+
+
+def overrides(settings, prefix=""):
+    return [f"--config.{prefix}{key}={value}" for key, value in settings.items()]
+
+
+RQVAE_ARGUMENTS = ["--config=configs/rqvae.py:smoke", *SHOP, *overrides(TOKENIZER)]
+RETRIEVAL_ARGUMENTS = [
+    "--config=configs/retrieval.py:smoke",
+    *SHOP,
+    *overrides(RETRIEVAL),
+    *overrides(TOKENIZER, "tokenizer_config."),
+]
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    """One device, and compiled programs kept between the runs."""
+    environment = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"}
+    return environment | {
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+
+
+def start(environment, arguments, workdir):
+    command = [sys.executable, "-m", "genrec_jax.main", *arguments, f"--workdir={workdir}"]
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(environment, arguments, workdir):
+    """Runs to the end; returns the metrics and what was printed."""
+    process = start(environment, arguments, workdir)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    return metrics_of(workdir), out, err
+
+
+def metrics_of(workdir):
+    """Returns metrics.json without what depends on the clock."""
+    metrics = json.loads((pathlib.Path(workdir) / "metrics.json").read_text())
+    return {key: value for key, value in metrics.items() if not key.startswith("time/")}
+
+
+def kill_after(environment, arguments, workdir, checkpoint_folder):
+    """Starts a run and kills it once a checkpoint lies in the folder."""
+    process = start(environment, arguments, workdir)
+    deadline = time.monotonic() + 240
+    while not any(path.name.isdigit() for path in checkpoint_folder.glob("*")):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert not (workdir / "metrics.json").exists()
+
+
+@pytest.fixture(scope="module")
+def retrieval(environment, tmp_path_factory):
+    """Returns the workdir of a whole run, its metrics and what it printed."""
+    workdir = tmp_path_factory.mktemp("retrieval")
+    return workdir, *run(environment, RETRIEVAL_ARGUMENTS, workdir)
+
+
+def test_the_metrics_that_scripts_rely_on(retrieval):
+    workdir, metrics, out, _ = retrieval
+    for name in (
+        "train/loss",
+        "tokenizer/unique_before",
+        "tokenizer/level_0/usage",
+        "valid/recall@10",
+        "test/recall@10",
+        "test/ndcg@10",
+        "test_new/recall@10",
+        "baseline/popularity/test/recall@10",
+        "baseline/itemknn/test/recall@10",
+        "reachable/test/recall@10",
+    ):
+        assert 0 <= metrics[name] < 50, name
+        assert name.removesuffix("/recall@10").removesuffix("/ndcg@10") in out
+    assert metrics["tokenizer/unique_after"] == 1
+    assert metrics["test/num_users"] == metrics["data/num_users"] == 300
+    assert metrics["test/recall@1"] <= metrics["test/recall@5"] <= metrics["test/recall@20"]
+    with_time = json.loads((workdir / "metrics.json").read_text())
+    assert with_time["time/seconds"] > with_time["time/train_seconds"] > 0
+
+
+def test_the_run_leaves_what_the_readme_lists(retrieval):
+    workdir, _, out, err = retrieval
+    names = {path.name for path in workdir.iterdir()}
+    assert names == {
+        *("cache", "checkpoints", "config.json", "examples.json", "export"),
+        *("metrics.json", "metrics.jsonl", "tensorboard", "tokenizer"),
+    }
+    steps = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in steps if "valid/recall@10" in row] == [20, 40, 60]
+    assert [row["step"] for row in steps if "train/loss" in row] == [10, 20, 30, 40, 50, 60]
+    examples = json.loads((workdir / "examples.json").read_text())
+    assert len(examples) == 3 and all(len(example["recommended"]) == 10 for example in examples)
+    assert all(f"User {example['user_id']}" in out for example in examples)
+    assert "Traceback" not in err
+
+
+def test_the_export_holds_what_a_recommender_needs(retrieval):
+    workdir, metrics, _, _ = retrieval
+    arrays, meta = checkpoint.load_export(workdir, ["state", "semantic_ids"])
+    tokenizer, tokenizer_meta = checkpoint.load_export(
+        workdir / "tokenizer", ["codebooks", "semantic_ids", "state"]
+    )
+    np.testing.assert_array_equal(arrays["semantic_ids"], tokenizer["semantic_ids"])
+    assert tokenizer["codebooks"].shape == (3, 16, 8)
+    assert arrays["semantic_ids"].shape == (200, 4)
+    assert (arrays["semantic_ids"].max(axis=0) < meta["level_sizes"]).all()
+    assert meta["corpus"] == tokenizer_meta["corpus"]
+    assert meta["item_ids"][:2] == ["item-0", "item-1"]
+    assert int(arrays["state"]["step"]) == metrics["train/best_step"]
+
+
+def test_a_finished_run_prints_its_results_and_does_nothing(environment, retrieval):
+    workdir, metrics, out, _ = retrieval
+    before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*")}
+    again, out_again, err = run(environment, RETRIEVAL_ARGUMENTS, workdir)
+    assert again == metrics and out_again == out and "is finished" in err
+    assert {path: path.stat().st_mtime_ns for path in workdir.rglob("*")} == before
+
+
+@pytest.mark.parametrize("stage", ["tokenizer", "retrieval"])
+def test_a_killed_run_ends_like_one_that_ran_through(environment, retrieval, tmp_path, stage):
+    folder = tmp_path / "tokenizer" if stage == "tokenizer" else tmp_path
+    kill_after(environment, RETRIEVAL_ARGUMENTS, tmp_path, folder / "checkpoints")
+    metrics, _, _ = run(environment, RETRIEVAL_ARGUMENTS, tmp_path)
+    workdir, expected, _, _ = retrieval
+    assert metrics == expected
+    assert metrics_of(tmp_path / "tokenizer") == metrics_of(workdir / "tokenizer")
+    examples = [folder / "examples.json" for folder in (tmp_path, workdir)]
+    assert examples[0].read_text() == examples[1].read_text()
+
+
+def test_tokenizer_and_retrieval_apart_give_the_same(environment, retrieval, tmp_path):
+    _, expected, _, _ = retrieval
+    tokenizer, _, _ = run(environment, RQVAE_ARGUMENTS, tmp_path / "tokenizer")
+    assert tokenizer["tokenizer/unique_after"] == 1
+    arguments = [*RETRIEVAL_ARGUMENTS, f"--config.tokenizer={tmp_path / 'tokenizer'}"]
+    metrics, _, _ = run(environment, arguments, tmp_path / "retrieval")
+    assert metrics == expected
+
+    other = [*arguments, "--config.data.synthetic_shop.seed=1"]
+    process = start(environment, other, tmp_path / "other")
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 2
+    assert err.startswith("error: the tokenizer in ") and "another catalogue" in err
+    assert err.count("\n") == 1
+
+
+def test_prepared_data_and_embeddings_are_shared(environment, tmp_path):
+    cache = f"--config.cache_dir={tmp_path / 'cache'}"
+    embedder = "--config.embedder.dim=16"
+    metrics, _, _ = run(
+        environment, ["--config=configs/prepare.py", *SHOP, cache], tmp_path / "prepare"
+    )
+    assert metrics["data/num_items"] == 200
+    embed = ["--config=configs/embed.py:smoke", *SHOP, cache, embedder]
+    metrics, _, _ = run(environment, embed, tmp_path / "embed")
+    assert metrics["embeddings/width"] == 16
+    (path,) = (tmp_path / "cache").glob("*.npy")
+    written = path.stat().st_mtime_ns
+    run(environment, [*RQVAE_ARGUMENTS, cache], tmp_path / "rqvae")
+    assert list((tmp_path / "cache").glob("*.npy")) == [path]
+    assert path.stat().st_mtime_ns == written
+    assert not (tmp_path / "rqvae" / "cache").exists()
