@@ -5,6 +5,7 @@ data stands, the best evaluation so far). `export/` holds what the next stage re
 restorable by itself. Orbax writes both beside their place and renames them when they are whole.
 """
 
+import copy
 import pathlib
 from collections.abc import Iterable
 from typing import Any
@@ -34,7 +35,8 @@ class Checkpoints:
         )
 
     def save(self, state: dict, progress: dict, metrics: dict[str, float]) -> None:
-        """Starts to write a checkpoint; the caller may go on and donate `state`."""
+        """Starts to write a checkpoint; the caller may go on, donate `state`, change `progress`."""
+        progress = copy.deepcopy(progress)  # Orbax turns it into JSON after it has returned
         self._manager.save(
             int(state["step"]),
             args=ocp.args.Composite(

@@ -6,4 +6,4 @@ source launch/environment.sh
 use_python dev
 "$PYTHON" -m ruff check .
 "$PYTHON" -m ruff format --check .
-exec "$PYTHON" -m pytest --quiet "$@"
+exec "$PYTHON" -m pytest --quiet -n auto --maxprocesses 8 --dist loadfile "$@"

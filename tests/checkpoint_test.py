@@ -43,6 +43,34 @@ def test_state_and_progress_come_back(tmp_path):
         assert int(restored["step"]) == 10 and progress == {"note": "at 10"}
 
 
+def test_what_follows_the_call_does_not_enter_the_checkpoint(tmp_path):
+    grow = jax.jit(lambda state: jax.tree.map(lambda leaf: leaf + 1, state), donate_argnums=0)
+    for attempt in range(8):  # one alone may be written before the caller goes on
+        now, progress = jax.device_put(state(10)), {"note": "at 10", "more": {"n": 1}}
+        with checkpoint.Checkpoints(tmp_path / str(attempt), "score") as checkpoints:
+            checkpoints.save(now, progress, {"score": 0.5})
+            progress["note"] = "later"
+            progress["more"]["n"] = 2
+            grow(now)
+        with checkpoint.Checkpoints(tmp_path / str(attempt), "score") as checkpoints:
+            restored, progress = checkpoints.restore(10, abstract())
+        np.testing.assert_array_equal(restored["params"]["w"], np.full((2, 3), 10))
+        assert progress == {"note": "at 10", "more": {"n": 1}}
+
+
+def test_what_a_killed_save_leaves_is_no_checkpoint(tmp_path):
+    save(tmp_path, {10: 0.3, 20: 0.1})
+    folder = tmp_path / "checkpoints"
+    half = folder / "30.orbax-checkpoint-tmp"
+    (folder / "20").rename(half)  # as if it had not been renamed yet
+    with checkpoint.Checkpoints(tmp_path, "score") as checkpoints:
+        assert checkpoints.latest_step() == 10
+        restored, progress = checkpoints.restore(10, abstract())
+        assert int(restored["step"]) == 10 and progress == {"note": "at 10"}
+        checkpoints.save(state(20), {"note": "again"}, {"score": 0.2})
+    assert {path.name for path in folder.iterdir()} == {"10", "20"}
+
+
 def test_a_new_folder_has_no_step(tmp_path):
     with checkpoint.Checkpoints(tmp_path, None) as checkpoints:
         assert checkpoints.latest_step() is None

@@ -1,6 +1,7 @@
 """Files that are whole or absent."""
 
 import hashlib
+import resource
 
 import numpy as np
 import pytest
@@ -19,6 +20,22 @@ def test_what_cannot_be_written_leaves_the_old_file(tmp_path):
     with pytest.raises(TypeError):
         files.write_json(tmp_path / "a.json", object())
     assert files.read_json(tmp_path / "a.json") == 1
+
+
+def test_a_write_that_fails_half_way_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a"
+    files.write_atomically(path, b"old")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))  # like a full disk
+    try:
+        with pytest.raises(OSError):
+            files.write_atomically(path, b"new" * 10_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == b"old"
+    files.write_atomically(path, b"new" * 10_000)
+    assert path.read_bytes() == b"new" * 10_000
+    assert [file.name for file in tmp_path.iterdir()] == ["a"]
 
 
 def test_checksums(tmp_path):

@@ -7,6 +7,7 @@ import pytest
 from absl import flags
 
 from genrec_jax import main
+from genrec_jax.errors import UserError
 
 ROOT = pathlib.Path(__file__).parents[1]
 SHOP = "--config.data.synthetic_shop.num_users=30"
@@ -56,6 +57,9 @@ RQVAE, RETRIEVAL = "--config=configs/rqvae.py:smoke", "--config=configs/retrieva
         ([RQVAE, "--config.num_steps=many"], "num_steps"),
         ([RQVAE, "--config.num_steps=2.5"], "num_steps"),
         ([RQVAE, "--workdri=x"], "Unknown command line flag 'workdri'"),
+        ([RQVAE, "--config.model=3"], "is not a dict"),
+        ([RQVAE, "--config.embedder.standardize=maybe"], "embedder.standardize"),
+        ([RQVAE, "--config.embedder.name=precomputed"], "no file '' of precomputed embeddings"),
         (
             [RQVAE, "--config.batch_size=30"],
             "--config.batch_size=30 cannot be split over 4 devices",
@@ -65,6 +69,7 @@ RQVAE, RETRIEVAL = "--config=configs/rqvae.py:smoke", "--config=configs/retrieva
         ([RQVAE, "--config.model.codebook_size=4096"], "1000 items are fewer than the 4096 codes"),
         ([RETRIEVAL, "--config.eval.num_beams=10"], "num_beams=10 cannot fill the 20 places"),
         ([RETRIEVAL, "--config.eval.batch_size=7"], "--config.eval.batch_size=7 cannot be split"),
+        ([RETRIEVAL, "--config.accumulation=5"], "4 devices and 5 accumulated parts: make it a"),
         ([RETRIEVAL, "--config.tokenizer=nowhere"], "no finished run in nowhere"),
         (["--config=configs/rqvae.py:beauty"], "no place known for the data set beauty"),
         (["--config=configs/rqvae.py:files", "--config.data.dir=nowhere"], "no folder nowhere"),
@@ -85,6 +90,43 @@ def test_a_stray_argument(run, tmp_path):
     assert err == (
         "error: unexpected argument 'beauty': settings are given as --config.KEY=VALUE\n"
     )
+
+
+def test_settings_may_follow_a_space_and_the_workdir_has_a_default(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    key, value = SHOP.split("=")
+    status, out, _ = run("--config", f"{ROOT}/configs/prepare.py", key, value)
+    assert status == 0 and "data/num_users" in out
+    metrics = json.loads((tmp_path / "runs/prepare-synthetic/metrics.json").read_text())
+    assert metrics["data/num_users"] == 30
+
+
+def test_a_message_of_many_lines_becomes_one(capsys):
+    def mistaken(argv):
+        raise UserError("no good:\n  try again")
+
+    with pytest.raises(SystemExit) as exit:
+        main.exit_on_error(mistaken)([])
+    assert exit.value.code == 2
+    assert capsys.readouterr().err == "error: no good: try again\n"
+
+
+def test_a_key_press_ends_in_one_line(capsys):
+    def interrupted(argv):
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as exit:
+        main.exit_on_error(interrupted)([])
+    assert exit.value.code == 130
+    assert capsys.readouterr().err == "interrupted: the same command goes on from here\n"
+
+
+def test_a_defect_keeps_its_traceback():
+    def defective(argv):
+        raise ValueError("ours")
+
+    with pytest.raises(ValueError, match="ours"):
+        main.exit_on_error(defective)([])
 
 
 def test_a_workdir_of_another_config_is_refused(run, tmp_path):
@@ -109,6 +151,8 @@ def test_an_extra_code_that_is_too_small(run, tmp_path):
         "--config.steps_per_call=2",
         "--config.batch_size=8",
         "--config.model.codebook_size=2",
+        "--config.model.hidden_dims=(8,)",
+        "--config.kmeans_items=0",
         "--config.extra_code_size=1",
     )
     assert status == 2

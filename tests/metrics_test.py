@@ -22,6 +22,8 @@ def test_ids_must_match_in_full():
 def test_values_at_each_cutoff():
     np.testing.assert_array_equal(metrics.recall_at_k(RANK, 1), [0, 0, 1])
     np.testing.assert_array_equal(metrics.recall_at_k(RANK, 2), [1, 0, 1])
+    np.testing.assert_array_equal(metrics.ndcg_at_k(RANK, 1), [0, 0, 1])
+    np.testing.assert_array_equal(metrics.mrr_at_k(RANK, 1), [0, 0, 1])
     np.testing.assert_allclose(metrics.ndcg_at_k(RANK, 2), [1 / np.log2(3), 0, 1])
     np.testing.assert_allclose(metrics.mrr_at_k(RANK, 2), [0.5, 0, 1])
 

@@ -3,6 +3,8 @@
 import json
 import os
 import pathlib
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,9 +20,10 @@ SHOP = [
     "--config.data.synthetic_shop.num_users=300",
     "--config.data.synthetic_shop.num_items=200",
 ]
+STEPS = range(20, 101, 20)  # of evaluations and checkpoints, in both stages
 TOKENIZER = {
-    "num_steps": 60,
-    "eval_every": 20,
+    "num_steps": STEPS[-1],
+    "eval_every": STEPS.step,
     "steps_per_call": 10,
     "batch_size": 64,
     "model.hidden_dims": "(32,)",
@@ -29,11 +32,12 @@ TOKENIZER = {
     "embedder.dim": 16,
 }
 RETRIEVAL = {
-    "num_steps": 60,
-    "eval_every": 20,
+    "num_steps": STEPS[-1],
+    "eval_every": STEPS.step,
     "steps_per_call": 10,
     "batch_size": 32,
     "eval.batch_size": 64,
+    "eval.max_users": 200,
     "model.dim": 16,
     "model.embedding_dim": 16,
     "model.num_encoder_layers": 1,
@@ -93,7 +97,7 @@ def metrics_of(workdir):
 
 
 def kill_after(environment, arguments, workdir, checkpoint_folder):
-    """Starts a run and kills it once a checkpoint lies in the folder."""
+    """Starts a run, kills it once a checkpoint lies in the folder, and returns the newest step."""
     process = start(environment, arguments, workdir)
     deadline = time.monotonic() + 240
     while not any(path.name.isdigit() for path in checkpoint_folder.glob("*")):
@@ -104,6 +108,7 @@ def kill_after(environment, arguments, workdir, checkpoint_folder):
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     assert not (workdir / "metrics.json").exists()
+    return max(int(path.name) for path in checkpoint_folder.glob("*") if path.name.isdigit())
 
 
 @pytest.fixture(scope="module")
@@ -130,10 +135,21 @@ def test_the_metrics_that_scripts_rely_on(retrieval):
         assert 0 <= metrics[name] < 50, name
         assert name.removesuffix("/recall@10").removesuffix("/ndcg@10") in out
     assert metrics["tokenizer/unique_after"] == 1
-    assert metrics["test/num_users"] == metrics["data/num_users"] == 300
+    assert metrics["data/num_users"] == 300
+    for split in ("valid", "test", "test_new", "baseline/itemknn/test_new"):
+        assert metrics[f"{split}/num_users"] == 200
     assert metrics["test/recall@1"] <= metrics["test/recall@5"] <= metrics["test/recall@20"]
     with_time = json.loads((workdir / "metrics.json").read_text())
     assert with_time["time/seconds"] > with_time["time/train_seconds"] > 0
+
+
+def test_leaving_out_the_history_moves_targets_up(retrieval):
+    _, metrics, _, _ = retrieval  # of a shop that never sells an item twice to one user
+    for prefix in ("", "baseline/popularity/", "baseline/itemknn/"):
+        assert metrics[f"{prefix}test/mrr@20"] < metrics[f"{prefix}test_new/mrr@20"]
+        for cutoff in (1, 5, 10, 20):
+            name = f"recall@{cutoff}"
+            assert metrics[f"{prefix}test/{name}"] <= metrics[f"{prefix}test_new/{name}"]
 
 
 def test_the_run_leaves_what_the_readme_lists(retrieval):
@@ -144,8 +160,8 @@ def test_the_run_leaves_what_the_readme_lists(retrieval):
         *("metrics.json", "metrics.jsonl", "tensorboard", "tokenizer"),
     }
     steps = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in steps if "valid/recall@10" in row] == [20, 40, 60]
-    assert [row["step"] for row in steps if "train/loss" in row] == [10, 20, 30, 40, 50, 60]
+    assert [row["step"] for row in steps if "valid/recall@10" in row] == list(STEPS)
+    assert [row["step"] for row in steps if "train/loss" in row] == list(range(10, 101, 10))
     examples = json.loads((workdir / "examples.json").read_text())
     assert len(examples) == 3 and all(len(example["recommended"]) == 10 for example in examples)
     assert all(f"User {example['user_id']}" in out for example in examples)
@@ -178,13 +194,47 @@ def test_a_finished_run_prints_its_results_and_does_nothing(environment, retriev
 @pytest.mark.parametrize("stage", ["tokenizer", "retrieval"])
 def test_a_killed_run_ends_like_one_that_ran_through(environment, retrieval, tmp_path, stage):
     folder = tmp_path / "tokenizer" if stage == "tokenizer" else tmp_path
-    kill_after(environment, RETRIEVAL_ARGUMENTS, tmp_path, folder / "checkpoints")
-    metrics, _, _ = run(environment, RETRIEVAL_ARGUMENTS, tmp_path)
+    step = kill_after(environment, RETRIEVAL_ARGUMENTS, tmp_path, folder / "checkpoints")
+    metrics, _, err = run(environment, RETRIEVAL_ARGUMENTS, tmp_path)
+    evaluated = [int(n) for n in re.findall(rf"^{stage} step (\d+):", err, re.MULTILINE)]
+    assert step < STEPS[-1]  # killed in the middle, and taken up from there:
+    assert evaluated == [n for n in STEPS if n > step]
     workdir, expected, _, _ = retrieval
     assert metrics == expected
     assert metrics_of(tmp_path / "tokenizer") == metrics_of(workdir / "tokenizer")
     examples = [folder / "examples.json" for folder in (tmp_path, workdir)]
     assert examples[0].read_text() == examples[1].read_text()
+
+
+def test_a_run_killed_after_its_last_step_only_evaluates(environment, retrieval, tmp_path):
+    workdir, expected, _, _ = retrieval
+    copy = tmp_path / "copy"
+    shutil.copytree(workdir, copy)
+    for name in ("metrics.json", "examples.json", "tokenizer/metrics.json"):
+        (copy / name).unlink()
+    shutil.rmtree(copy / "export")
+    metrics, _, err = run(environment, RETRIEVAL_ARGUMENTS, copy)
+    assert metrics == expected
+    assert metrics_of(copy / "tokenizer") == metrics_of(workdir / "tokenizer")
+    assert " step " not in err
+    assert (copy / "metrics.jsonl").read_text() == (workdir / "metrics.jsonl").read_text()
+    assert (copy / "examples.json").read_text() == (workdir / "examples.json").read_text()
+    assert checkpoint.is_exported(copy)
+
+
+def test_mistakes_on_the_command_line(environment, tmp_path):
+    mistakes = {
+        "unknown config key 'num_step'": [RQVAE_ARGUMENTS[0], "--config.num_step=3"],
+        "no --config": [],
+        "cannot be split": [*RQVAE_ARGUMENTS, "--config.accumulation=7"],
+    }
+    processes = {
+        message: start(environment, arguments, tmp_path) for message, arguments in mistakes.items()
+    }
+    for message, process in processes.items():
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == 2 and out == ""
+        assert err.startswith("error: ") and message in err and err.count("\n") == 1
 
 
 def test_tokenizer_and_retrieval_apart_give_the_same(environment, retrieval, tmp_path):

@@ -71,9 +71,12 @@ def test_the_first_step_by_hand():
 
 
 def test_many_steps_a_call_equal_one_step_a_call():
-    one_call, _ = train_steps(loss_fn)
-    six_calls, _ = train_steps(loss_fn, calls=[(n, n + 1) for n in range(6)])
+    one_call, (means,) = train_steps(loss_fn)
+    six_calls, history = train_steps(loss_fn, calls=[(n, n + 1) for n in range(6)])
     np.testing.assert_allclose(one_call, six_calls, rtol=1e-6)
+    assert set(means) == {"loss", "grad_norm", "kept"}
+    for name, mean in means.items():
+        np.testing.assert_allclose(mean, np.mean([x[name] for x in history]), rtol=1e-6)
 
 
 def test_each_step_draws_a_mask_of_its_own():
@@ -84,19 +87,22 @@ def test_each_step_draws_a_mask_of_its_own():
 
 
 def test_four_devices_equal_one():
-    one, _ = train_steps(loss_fn)
-    four, _ = train_steps(loss_fn, num_devices=4)
+    one, (metrics,) = train_steps(loss_fn)
+    four, (metrics_of_four,) = train_steps(loss_fn, num_devices=4)
     np.testing.assert_allclose(four, one, rtol=1e-5)
+    for name, value in metrics.items():
+        np.testing.assert_allclose(metrics_of_four[name], value, rtol=1e-5)
 
 
-@pytest.mark.parametrize("num_devices", [1, 4])
-def test_accumulated_parts_equal_one_batch(num_devices):
-    whole, history = train_steps(loss_without_dropout)
-    parts, parts_history = train_steps(
-        loss_without_dropout, num_devices=num_devices, accumulation=2
+@pytest.mark.parametrize("num_devices, accumulation", [(1, 4), (4, 2)])
+def test_accumulated_parts_equal_one_batch(num_devices, accumulation):
+    whole, (metrics,) = train_steps(loss_without_dropout)
+    parts, (metrics_of_parts,) = train_steps(
+        loss_without_dropout, num_devices=num_devices, accumulation=accumulation
     )
     np.testing.assert_allclose(parts, whole, rtol=1e-5)
-    np.testing.assert_allclose(parts_history[0]["loss"], history[0]["loss"], rtol=1e-5)
+    for name in ("loss", "grad_norm"):
+        np.testing.assert_allclose(metrics_of_parts[name], metrics[name], rtol=1e-5)
 
 
 def test_accumulated_parts_draw_masks_of_their_own():
@@ -174,6 +180,11 @@ def test_it_learns(tmp_path):
 
 def test_the_last_step_is_kept_where_nothing_selects(tmp_path):
     assert fit(tmp_path, [3.0, 9.0, 1.0, 2.0]).step == 40
+    rates = {x["step"]: x["train/learning_rate"] for x in lines(tmp_path) if "train/loss" in x}
+    assert list(rates) == [4, 8, 10, 14, 18, 20, 24, 28, 30, 34, 38, 40]
+    # Of the update that led to the step, counted from 0: a ramp over 5, then half a cosine over 35.
+    assert rates[4] == pytest.approx(0.05 * 3 / 5)
+    assert rates[30] == pytest.approx(0.05 * (1 + np.cos(np.pi * (29 - 5) / 35)) / 2)
 
 
 def test_the_best_evaluation_is_kept(tmp_path):
@@ -225,9 +236,10 @@ def test_other_data_are_refused(tmp_path):
         fit(tmp_path, data_fingerprint="there")
 
 
-def test_a_loss_that_is_not_finite_ends_the_run(tmp_path):
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_a_loss_that_is_not_finite_ends_the_run(tmp_path, value):
     def diverge(params, data, indices, rng):
-        return jnp.sum(params["w"]) / 0.0, {}
+        return 0 * jnp.sum(params["w"]) + float(value), {}
 
-    with pytest.raises(UserError, match=r"test: the loss is nan before step 4.*learning_rate"):
+    with pytest.raises(UserError, match=f"test: the loss is {value} before step 4.*learning_rate"):
         fit(tmp_path, loss=diverge)

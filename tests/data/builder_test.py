@@ -57,11 +57,12 @@ def test_a_source_that_fails_leaves_nothing_behind(tmp_path):
     assert len(corpus.user_ids) == 3
 
 
-def test_damaged_records_are_refused(tmp_path):
+@pytest.mark.parametrize(
+    "change", [{"items": [1]}, {"times": [0]}, {"user_id": "u4"}, {"items": [], "times": []}]
+)
+def test_records_that_were_exchanged_are_refused(tmp_path, change):
     path = builder.prepare(source(), tmp_path)
-    other = builder.prepare(
-        source("other", [*USERS[:2], {"user_id": "u3", "items": [1], "times": [0]}]), tmp_path
-    )
+    other = builder.prepare(source("other", [*USERS[:2], USERS[2] | change]), tmp_path)
     (mine,), (theirs,) = path.glob("*users*array_record*"), other.glob("*users*array_record*")
     mine.write_bytes(theirs.read_bytes())
     with pytest.raises(UserError, match="the records of users are damaged"):

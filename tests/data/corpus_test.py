@@ -62,6 +62,28 @@ def test_the_test_reads_the_validation_item():
     assert rows(corpus, samples) == [(0, [5, 6, 7], 8), (3, [9, 9], 4)]
 
 
+def test_splits_of_random_histories_are_those_of_slices():
+    rng = np.random.default_rng(0)
+    histories = [rng.integers(0, 10, length).tolist() for length in rng.integers(0, 9, size=50)]
+    corpus = make(histories)
+    expected = {"train": [], "valid": [], "test": []}
+    counts = [0] * 10
+    for user, history in enumerate(histories):
+        training = history
+        if len(history) >= 3:
+            training = history[:-2]
+            expected["valid"].append((user, history[:-2], history[-2]))
+            expected["test"].append((user, history[:-1], history[-1]))
+        expected["train"] += [(user, training[:n], training[n]) for n in range(1, len(training))]
+        for item in training:
+            counts[item] += 1
+    assert min(map(len, expected.values())) > 20
+    assert rows(corpus, corpus_lib.training_samples(corpus)) == expected["train"]
+    for split in ("valid", "test"):
+        assert rows(corpus, corpus_lib.held_out_samples(corpus, split)) == expected[split]
+    assert corpus_lib.training_counts(corpus).tolist() == counts
+
+
 def test_counts_are_of_training_alone():
     counts = corpus_lib.training_counts(make())
     np.testing.assert_array_equal(counts, [0, 1, 1, 1, 0, 1, 1, 0, 0, 1])

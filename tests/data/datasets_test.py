@@ -37,6 +37,12 @@ def test_named_sets_are_found_in_the_environment(tmp_path, monkeypatch):
         load(tmp_path, "beauty")
 
 
+def test_a_given_folder_comes_before_the_environment(tmp_path, monkeypatch):
+    write(tmp_path / "mine")
+    monkeypatch.setenv("GENREC_DATA_DIR", str(tmp_path / "nowhere"))
+    assert load(tmp_path, "beauty", tmp_path / "mine").titles == ["Soap"]
+
+
 def test_without_a_place_the_remedy_is_named(tmp_path, monkeypatch):
     monkeypatch.delenv("GENREC_DATA_DIR", raising=False)
     with pytest.raises(UserError, match=r"beauty: .*--config.data.dir, or .*GENREC_DATA_DIR"):

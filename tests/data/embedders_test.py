@@ -32,7 +32,17 @@ def test_each_dimension_is_standardised(tmp_path):
     np.testing.assert_allclose(embeddings.mean(axis=0), 0, atol=1e-6)
     np.testing.assert_allclose(embeddings.std(axis=0), 1, rtol=1e-5)
     raw = embed(tmp_path, standardize=False)
+    assert np.abs(raw - embeddings).max() > 0.1
     np.testing.assert_allclose((raw - raw.mean(0)) / raw.std(0), embeddings, rtol=1e-4, atol=1e-5)
+
+
+def test_the_seed_alone_decides(tmp_path):
+    rng = np.random.default_rng(0)
+    words = [f"word{n}" for n in range(200)]  # enough for the SVD to be a randomised one
+    texts = [" ".join(rng.choice(words, 5)) for _ in range(300)]
+    first, again, other = (embedders.lsa(texts, 3, seed) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
 
 
 def test_a_constant_dimension_becomes_zero(tmp_path):

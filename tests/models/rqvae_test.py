@@ -19,8 +19,9 @@ SIZES = {
 
 def test_shapes():
     model = rqvae.model(**SIZES, residual_gradient="stop")
-    params = model.init(jax.random.key(0))
-    output = jax.jit(lambda params, x: model.bind(params)(x))(params, jnp.ones((7, 6)))
+    params = jax.eval_shape(model.init, jax.random.key(0))
+    output = jax.eval_shape(lambda params, x: model.bind(params)(x), params, jnp.ones((7, 6)))
+    assert params["codebooks"].shape == (2, 4, 3)
     assert output.reconstruction.shape == (7, 6)
     assert output.quantized.ids.shape == (7, 2)
     assert output.quantized.residuals.shape == output.quantized.codewords.shape == (2, 7, 3)
@@ -31,7 +32,8 @@ def test_a_random_encoder_keeps_the_scale_of_its_input():
     sizes = SIZES | {"embedding_dim": 64, "hidden_dims": (512, 256), "code_dim": 128}
     model = rqvae.model(**sizes, residual_gradient="stop")
     x = jax.random.normal(jax.random.key(0), (200, 64))
-    latents = model.bind(model.init(jax.random.key(1))).encode(x)
+    params = jax.jit(model.init)(jax.random.key(1))
+    latents = model.bind(params).encode(x)
     assert 0.8 < float(jnp.sqrt((latents**2).mean())) < 1.2
 
 
@@ -46,7 +48,7 @@ def test_what_teaches_the_encoder(mode):
         module = model.bind(params | {"encoder": encoder, "codebooks": codebooks})
         return module(x).quantization_loss.sum()
 
-    grad = jax.grad(quantization)
+    grad = jax.jit(jax.grad(quantization))
     codebooks = params["codebooks"]
     moved = codebooks.at[1].mul(1.01)  # codes stay, later residuals and their losses change
     before, after = (grad(params["encoder"], values) for values in (codebooks, moved))

@@ -11,63 +11,73 @@ from tests.parity import fixtures
 from tests.parity.fixtures import Fixture
 
 
-def load():
-    """Returns the recording, our model bound to its weights, and what it reads of the users."""
-    fixture, weights = Fixture("beam"), Fixture("t5_encdec")
-    model = fixtures.t5_model(weights.meta, full=True)
-    params = fixtures.t5_params(weights.below("param/"), weights.meta, full=True)
-    inputs = fixtures.t5_inputs(fixture)
-    module = model.bind(params)
-    memory = module.encode(inputs["codes"], inputs["mask"], inputs["users"])
-    return fixture, module, memory
+class Recording:
+    """The recorded rankings, and our model with its weights and its users' memories."""
+
+    def __init__(self):
+        self.fixture, weights = Fixture("beam"), Fixture("t5_encdec")
+        self.model = fixtures.t5_model(weights.meta, full=True)
+        self.params = fixtures.t5_params(weights.below("param/"), weights.meta, full=True)
+        self.catalogue = self.fixture["catalogue"].astype(np.int32)
+        inputs = fixtures.t5_inputs(self.fixture)
+        encode = jax.jit(lambda params, *args: self.model.bind(params).encode(*args))
+        self.memory = encode(self.params, inputs["codes"], inputs["mask"], inputs["users"])
+
+    def search(self, width):
+        index = prefix_index.build(self.catalogue)
+
+        @jax.jit
+        def run(params, memory):
+            module = self.model.bind(params)
+            shared, cache = module.start_search(memory)
+
+            def step(level, codes, cache):
+                return module.search_step(level, codes, cache, shared, memory.mask)
+
+            return beam_search(step, cache, index, width, len(memory.mask))
+
+        return jax.device_get(run(self.params, self.memory))
 
 
-def search(module, memory, catalogue, width):
-    shared, cache = module.start_search(memory)
-
-    def step(level, codes, cache):
-        return module.search_step(level, codes, cache, shared, memory.mask)
-
-    index = prefix_index.build(catalogue)
-    items, scores = beam_search(step, cache, index, width, len(memory.mask))
-    return np.asarray(items), np.asarray(scores)
+@pytest.fixture(scope="module")
+def recording():
+    return Recording()
 
 
-def test_probability_of_every_item():
-    fixture, module, memory = load()
-    catalogue = fixture["catalogue"].astype(np.int32)
-    for user in range(len(memory.mask)):
-        ours = jax.tree.map(
-            lambda x, user=user: jnp.repeat(x[user][None], len(catalogue), 0), memory
-        )
-        logits = module.decode(catalogue, ours)
-        for level, level_logits in enumerate(logits):
-            log_probs = jax.nn.log_softmax(level_logits)[
-                np.arange(len(catalogue)), catalogue[:, level]
-            ]
-            np.testing.assert_allclose(log_probs, fixture["logp_level"][user, :, level], atol=5e-5)
+def test_probability_of_every_item(recording):
+    catalogue, recorded = recording.catalogue, recording.fixture["logp_level"]
+    users, items = recorded.shape[:2]
+    pairs = jax.tree.map(lambda x: jnp.repeat(x, items, axis=0), recording.memory)
+    decode = jax.jit(lambda params, *args: recording.model.bind(params).decode(*args))
+    logits = decode(recording.params, np.tile(catalogue, (users, 1)), pairs)
+    for level, level_logits in enumerate(logits):
+        log_probs = np.asarray(jax.nn.log_softmax(level_logits)).reshape(users, items, -1)
+        log_probs = log_probs[:, np.arange(items), catalogue[:, level]]
+        np.testing.assert_allclose(log_probs, recorded[..., level], rtol=0, atol=5e-5)
 
 
-def test_as_many_beams_as_items_find_the_exact_ranking():
-    fixture, module, memory = load()
-    width = len(fixture["catalogue"])
-    items, scores = search(module, memory, fixture["catalogue"], width)
+def test_as_many_beams_as_items_find_the_exact_ranking(recording):
+    fixture = recording.fixture
+    items, scores = recording.search(len(recording.catalogue))
     best = fixture["top10_idx"].shape[1]
     np.testing.assert_array_equal(items[:, :best], fixture["top10_idx"])
-    np.testing.assert_allclose(scores[:, :best], fixture["top10_score"], atol=5e-5)
+    np.testing.assert_array_equal(recording.catalogue[items[:, :best]], fixture["top10_ids"])
+    np.testing.assert_allclose(scores[:, :best], fixture["top10_score"], rtol=0, atol=5e-5)
+    np.testing.assert_array_equal(
+        np.sort(items), np.arange(items.shape[1])[None].repeat(len(items), 0)
+    )
     by_item = np.take_along_axis(fixture["score"], items, axis=1)
-    np.testing.assert_allclose(scores, by_item, atol=5e-5)
+    np.testing.assert_allclose(scores, by_item, rtol=0, atol=5e-5)
 
 
 @pytest.mark.parametrize("name", ["k10", "kfull"])
-def test_fewer_beams_prune_as_recorded(name):
-    fixture, module, memory = load()
-    width = int(fixture[f"beam/{name}_width"])
-    items, scores = search(module, memory, fixture["catalogue"], width)
+def test_fewer_beams_prune_as_recorded(recording, name):
+    fixture = recording.fixture
+    items, scores = recording.search(int(fixture[f"beam/{name}_width"]))
     recorded = fixture[f"beam/{name}_logp"]
     real = recorded > -np.inf  # the original fills up with invalid IDs
     np.testing.assert_array_equal(items >= 0, real)
     np.testing.assert_array_equal(
-        fixture["catalogue"][items][real], fixture[f"beam/{name}_ids"][real]
+        recording.catalogue[items][real], fixture[f"beam/{name}_ids"][real]
     )
-    np.testing.assert_allclose(scores[real], recorded[real], atol=5e-5)
+    np.testing.assert_allclose(scores[real], recorded[real], rtol=0, atol=5e-5)

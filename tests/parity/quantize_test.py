@@ -27,7 +27,7 @@ def quantize(fixture, x, codebook):
 def gradients(fixture, dtype):
     inputs = fixture["x"].astype(dtype), fixture["codebook"].astype(dtype)
     function = jax.value_and_grad(lambda *args: quantize(fixture, *args), (0, 1), has_aux=True)
-    return function(*inputs)
+    return jax.jit(function)(*inputs)
 
 
 def test_distances_and_ids(fixture):
@@ -57,6 +57,8 @@ def test_evaluation_gives_the_codewords_themselves(fixture):
 def test_outputs_and_gradients_in_float64(fixture):
     with jax.enable_x64(True):
         (objective, (quantized, loss)), (grad_x, grad_codebook) = gradients(fixture, np.float64)
+        assert quantized.embedding.dtype == np.float64
+        np.testing.assert_array_equal(quantized.ids[:, 0], fixture["plain/ids"])
         assert_close(quantized.embedding, fixture["plain/f64/emb_out"], 1e-9)
         assert_close(loss, fixture["plain/f64/loss"], 1e-9)
         assert_close(objective, fixture["plain/f64/objective"], 1e-9)

@@ -14,67 +14,89 @@ from tests.parity.fixtures import Fixture, assert_close
 
 
 def run(fixture, dtype):
-    """Returns the loss with our gradients, and the outputs."""
+    """Returns what was recorded of one batch: the loss, our gradients, the outputs."""
     model = fixtures.rqvae_model(fixture.meta)
     params = fixtures.as_dtype(fixtures.rqvae_params(fixture.below("param/")), dtype)
 
-    def mean_loss(params):
-        output = model.bind(params)(fixture["x"].astype(dtype))
+    def mean_loss(params, x):
+        output = model.bind(params)(x)
         return jnp.mean(output.reconstruction_loss + output.quantization_loss), output
 
-    (loss, output), grads = jax.value_and_grad(mean_loss, has_aux=True)(params)
-    latents = model.bind(params).encode(fixture["x"].astype(dtype))
+    x = fixture["x"].astype(dtype)
+    gradients = jax.jit(jax.value_and_grad(mean_loss, has_aux=True))
+    (loss, output), grads = gradients(params, x)
+    latents = jax.jit(lambda params, x: model.bind(params).encode(x))(params, x)
     return loss, output, grads, latents
 
 
-def test_outputs_in_float32():
-    fixture = Fixture("rqvae_ste")
-    loss, output, _, latents = run(fixture, np.float32)
-    expected = fixture.below("out/")
+@pytest.fixture(scope="module")
+def fixture():
+    return Fixture("rqvae_ste")
+
+
+@pytest.fixture(scope="module")
+def in_float32(fixture):
+    return run(fixture, np.float32)
+
+
+def check_means(loss, output, expected, tolerance):
+    assert_close(loss, expected["loss"], tolerance)
+    reconstruction = output.reconstruction_loss.mean()
+    assert_close(reconstruction, expected["reconstruction_loss"], tolerance)
+    assert_close(output.quantization_loss.mean(), expected["rqvae_loss"], tolerance)
+
+
+def check_codes(output, expected):
     np.testing.assert_array_equal(output.quantized.ids, expected["sem_ids"])
+    norms = jnp.linalg.norm(output.quantized.codewords, axis=-1).T
+    assert_close(norms, expected["embs_norm"], 3e-5)
+    unique = health.unique_share(np.asarray(output.quantized.ids))
+    assert unique == pytest.approx(float(expected["p_unique_ids"]))
+
+
+def test_outputs_in_float32(fixture, in_float32):
+    loss, output, _, latents = in_float32
+    expected = fixture.below("out/")
+    check_codes(output, expected)
+    check_means(loss, output, expected, 3e-5)
     residuals = np.moveaxis(expected["residuals"], 2, 0)  # [B, C, Q] -> [Q, B, C]
     assert_close(latents, expected["z"], 3e-5)
     assert_close(output.quantized.residuals, residuals, 3e-5)
     codewords = np.moveaxis(expected["embs"], 2, 0)
     assert_close(output.quantized.codewords, codewords, 3e-5)
-    assert_close(
-        jnp.linalg.norm(output.quantized.codewords, axis=-1).T, expected["embs_norm"], 3e-5
-    )
     assert_close(output.quantized.embedding, expected["z_hat"], 3e-5)
     assert_close(output.reconstruction, expected["x_hat"], 3e-5)
     per_example = expected["reconstruction_loss_per_example"]
     assert_close(output.reconstruction_loss, per_example, 3e-5)
     assert_close(output.quantization_loss, expected["rqvae_loss_per_example"], 3e-5)
-    assert_close(loss, expected["loss"], 3e-5)
-    unique = health.unique_share(np.asarray(output.quantized.ids))
-    assert unique == pytest.approx(float(expected["p_unique_ids"]))
 
 
-def test_evaluation_equals_training_without_gradients():
-    fixture = Fixture("rqvae_ste")
-    loss, output, _, _ = run(fixture, np.float32)
-    np.testing.assert_array_equal(output.quantized.ids, fixture["eval/sem_ids"])
-    assert_close(output.quantized.embedding, fixture["eval/z_hat"], 3e-5)
-    assert_close(output.reconstruction, fixture["eval/x_hat"], 3e-5)
-    assert_close(loss, fixture["eval/loss"], 3e-5)
+def test_evaluation_equals_training_without_gradients(fixture, in_float32):
+    loss, output, _, _ = in_float32
+    expected = fixture.below("eval/")
+    check_codes(output, expected)
+    check_means(loss, output, expected, 3e-5)
+    assert_close(output.quantized.embedding, expected["z_hat"], 3e-5)
+    assert_close(output.reconstruction, expected["x_hat"], 3e-5)
 
 
-def test_gradients_in_float32():
-    fixture = Fixture("rqvae_ste")
-    _, _, grads, _ = run(fixture, np.float32)
+def test_gradients_in_float32(fixture, in_float32):
+    _, _, grads, _ = in_float32
     assert_close(grads, fixtures.rqvae_params(fixture.below("grad/")), 3e-5)
 
 
-def test_outputs_and_gradients_in_float64():
-    fixture = Fixture("rqvae_ste")
+def test_outputs_and_gradients_in_float64(fixture):
     with jax.enable_x64(True):
         loss, output, grads, _ = run(fixture, np.float64)
-        assert_close(output.quantized.embedding, fixture["f64/z_hat"], 1e-9)
-        assert_close(output.reconstruction, fixture["f64/x_hat"], 1e-9)
-        per_example = fixture["f64/reconstruction_loss_per_example"]
+        expected = fixture.below("f64/")
+        assert output.reconstruction.dtype == np.float64
+        np.testing.assert_array_equal(output.quantized.ids, fixture["out/sem_ids"])
+        check_means(loss, output, expected, 1e-9)
+        assert_close(output.quantized.embedding, expected["z_hat"], 1e-9)
+        assert_close(output.reconstruction, expected["x_hat"], 1e-9)
+        per_example = expected["reconstruction_loss_per_example"]
         assert_close(output.reconstruction_loss, per_example, 1e-9)
-        assert_close(output.quantization_loss, fixture["f64/rqvae_loss_per_example"], 1e-9)
-        assert_close(loss, fixture["f64/loss"], 1e-9)
+        assert_close(output.quantization_loss, expected["rqvae_loss_per_example"], 1e-9)
         assert_close(grads, fixtures.rqvae_params(fixture.below("f64/grad/")), 1e-9)
 
 
@@ -126,7 +148,8 @@ def test_fifty_steps_with_strong_weight_decay():
 def test_fifty_steps_in_float64():
     fixture = Fixture("train_curve")
     with jax.enable_x64(True):
-        metrics, _, after = train_curve(fixture, np.float64, fixture.meta["weight_decay"])
+        metrics, ids, after = train_curve(fixture, np.float64, fixture.meta["weight_decay"])
+        np.testing.assert_array_equal(ids, fixture["sem_ids"])
         np.testing.assert_allclose(metrics["loss"], fixture["f64/loss"], rtol=1e-8)
         check_weights(after[-1], fixture.below("f64/final/"), 1e-8)
         metrics, _, _ = train_curve(fixture, np.float64, 0.1)

@@ -16,6 +16,8 @@ def test_report():
     assert report["tokenizer/level_0/usage"] == 2 / 4
     assert report["tokenizer/level_0/dead_codes"] == 2
     assert report["tokenizer/level_0/perplexity"] == pytest.approx(2)
+    assert report["tokenizer/level_1/usage"] == 2 / 4  # code 3 is used once
+    assert report["tokenizer/level_1/dead_codes"] == 2
     assert report["tokenizer/level_1/perplexity"] == pytest.approx(0.75**-0.75 * 0.25**-0.25)
     assert report["tokenizer/level_1/mean_norm"] == 3.0
 

@@ -24,9 +24,9 @@ def test_iterations_end_when_nothing_moves():
 
 def test_seeds_are_distinct_rows_as_long_as_there_are_any():
     x = jnp.array([[0.0], [0.0], [1.0], [5.0], [5.0], [5.0]])
-    for seed in range(20):
-        seeds = kmeans.plus_plus(jax.random.key(seed), x, 3)
-        assert sorted(np.asarray(seeds)[:, 0]) == [0.0, 1.0, 5.0]
+    rngs = jax.random.split(jax.random.key(0), 20)
+    for seeds in np.asarray(jax.vmap(lambda rng: kmeans.plus_plus(rng, x, 3))(rngs))[..., 0]:
+        assert sorted(seeds) == [0.0, 1.0, 5.0]
 
 
 def test_seeds_are_drawn_in_proportion_to_squared_distance():

@@ -58,9 +58,10 @@ def test_whether_later_levels_teach_the_encoder(mode, reaches):
     np.testing.assert_allclose(jax.grad(commitment_of_level_1)(x), expected, atol=1e-6)
 
 
-def test_the_codebook_learns_from_the_codeword_that_was_chosen_alone():
+@pytest.mark.parametrize("mode", residual.RESIDUAL_GRADIENTS)
+def test_the_codebook_learns_from_the_codeword_that_was_chosen_alone(mode):
     def loss(codebooks):
-        quantized = residual.residual_quantize(jnp.array([[4.9, 0.0]]), codebooks)
+        quantized = residual.residual_quantize(jnp.array([[4.9, 0.0]]), codebooks, mode)
         return losses.quantization(quantized.residuals, quantized.codewords, 0.25)[0]
 
     grad = jax.grad(loss)(CODEBOOKS)

@@ -17,9 +17,14 @@ def shop():
 def test_equal_arguments_give_equal_records(shop):
     records = synthetic.source(SEED, USERS, ITEMS).read()
     assert (list(records.items), list(records.users), records.facts) == shop
-    other = synthetic.source(SEED + 1, USERS, ITEMS)
-    assert list(other.read().users) != shop[1]
-    assert other.content_hash != synthetic.source(SEED, USERS, ITEMS).content_hash
+    assert list(synthetic.source(SEED + 1, USERS, ITEMS).read().users) != shop[1]
+
+
+def test_the_hash_covers_all_arguments():
+    arguments = [(3, 40, 150), (4, 40, 150), (3, 41, 150), (3, 40, 151), (3, 4, 0), (34, 0, 150)]
+    hashes = [synthetic.source(*each).content_hash for each in arguments]
+    assert len(set(hashes)) == len(hashes)
+    assert synthetic.source(*arguments[0]).content_hash == hashes[0]
 
 
 def test_items_say_what_they_are(shop):
@@ -48,6 +53,45 @@ def test_text_predicts_behaviour(shop):
     together = (section[pairs[:, 0]] == section[pairs[:, 1]]).mean()
     by_chance = (section[pairs[:, 0]] == section[shuffled]).mean()
     assert together > 3 * by_chance
+
+
+def test_the_kernel_follows_from_what_items_say(shop):
+    """Chances after an item: by kind, times popularity, 4 for the brand, 3 for the style."""
+    items, _, _ = shop
+    rng, _ = np.random.default_rng(SEED).spawn(2)
+    same_items, kernel, popularity = synthetic._catalogue(rng, ITEMS)
+    assert same_items == items
+    # Popularities are 1 / sqrt(rank), in some order.
+    ranked = np.sort(popularity)[::-1]
+    np.testing.assert_allclose(ranked[0] / ranked, np.sqrt(np.arange(1, ITEMS + 1)))
+    np.testing.assert_allclose([kernel.sum(axis=1).mean(), popularity.sum()], 1)
+    follower = {}
+    for row, item in enumerate(items):
+        mine, weight, next_kinds = describe(item), np.zeros(ITEMS), set()
+        for column, other in enumerate(items):
+            theirs = describe(other)
+            shared = sum(a == b for a, b in zip(mine[:3], theirs[:3], strict=True))
+            weight[column] = [0.004, 0.15, 1.5, 6][shared]
+            weight[column] *= 4 if mine[3] == theirs[3] else 1
+            weight[column] *= 3 if mine[4] == theirs[4] else 1
+        weight *= popularity
+        ratio = kernel[row] / weight
+        usual = np.median(ratio)  # one kind in 72 is the usual next, so most are not
+        for column in np.flatnonzero(~np.isclose(ratio, usual)):
+            theirs = describe(items[column])
+            shared = sum(a == b for a, b in zip(mine[:3], theirs[:3], strict=True))
+            expected = 10 / [0.004, 0.15, 1.5, 6][shared]
+            assert ratio[column] / usual == pytest.approx(expected)
+            next_kinds.add(theirs[2])
+        assert len(next_kinds) == 1  # every kind has items in this shop
+        assert follower.setdefault(mine[2], next_kinds) == next_kinds
+
+
+def describe(item):
+    """Returns department, section, kind, brand and style."""
+    (path,) = item["categories"]
+    style = item["title"].removeprefix(f"{item['brand']} ").partition(f" {path[2]}, Model ")[0]
+    return *path, item["brand"], style
 
 
 def oracle_lists(users, from_end):
