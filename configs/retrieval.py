@@ -44,11 +44,11 @@ def get_config(arg: str = "") -> ConfigDict:
     config.model.num_user_bins = 0
 
     # Training: every prefix of every training history is a sample.
-    config.num_steps = 20_000
+    config.num_steps = 50_000
     config.batch_size = 256
     config.accumulation = 1
     config.steps_per_call = 100
-    config.eval_every = 1_000
+    config.eval_every = 2_500
     config.patience = 10  # evaluations without a better one; 0 for no early end
     config.optimizer = ConfigDict()
     config.optimizer.learning_rate = 1e-3

@@ -9,6 +9,7 @@ import io
 import json
 import logging
 import pathlib
+import zipfile
 
 import numpy as np
 from sklearn.decomposition import TruncatedSVD
@@ -89,7 +90,7 @@ def precomputed(path: str, num_items: int) -> np.ndarray:
     """Reads embeddings from an .npy file with one row an item, in the catalogue's order."""
     try:
         embeddings = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path}: not an .npy array of numbers: {error}") from error
     if not isinstance(embeddings, np.ndarray) or embeddings.ndim != 2:
         raise UserError(f"{path}: expected one array [items, width]")
@@ -98,9 +99,13 @@ def precomputed(path: str, num_items: int) -> np.ndarray:
             f"{path} has {len(embeddings)} rows, the catalogue has {num_items} items: give one "
             "row an item, in the catalogue's order"
         )
-    if not np.issubdtype(embeddings.dtype, np.number) or not np.isfinite(embeddings).all():
-        raise UserError(f"{path}: every value must be a finite number")
-    return embeddings.astype(np.float32)
+    if not np.can_cast(embeddings.dtype, np.float64):
+        raise UserError(f"{path}: every value must be a number, not {embeddings.dtype}")
+    with np.errstate(over="ignore"):
+        embeddings = embeddings.astype(np.float32)
+    if not np.isfinite(embeddings).all():
+        raise UserError(f"{path}: every value must be a finite number in float32")
+    return embeddings
 
 
 def _checksum(path: str) -> str:
@@ -112,13 +117,14 @@ def _checksum(path: str) -> str:
 
 
 def _standardize(embeddings: np.ndarray) -> np.ndarray:
+    is_constant = (embeddings == embeddings[0]).all(axis=0)  # rounding gives it a deviation too
     mean, std = embeddings.mean(axis=0), embeddings.std(axis=0)
-    return (embeddings - mean) / np.where(std > 0, std, 1)
+    return np.where(is_constant, 0, (embeddings - mean) / np.where(is_constant, 1, std))
 
 
 def _read_cache(array_path: pathlib.Path) -> np.ndarray | None:
     side_car = array_path.with_suffix(".json")
-    if not side_car.exists():  # it is written last
+    if not side_car.exists() or not array_path.exists():  # the side-car is written last
         return None
     if files.sha256(array_path) != files.read_json(side_car)["array_sha256"]:
         _log.warning("%s is damaged: computing the embeddings again", array_path)

@@ -70,14 +70,18 @@ def recommend(
         scores = scorer(part)
         if exclude_history:
             scores[_histories(corpus, part).nonzero()] = -np.inf
-        top = np.argpartition(-scores, num_items - 1, axis=1)[:, :num_items]
-        top.sort(axis=1)  # so that ties go to the lower item
-        top_scores = np.take_along_axis(scores, top, axis=1)
-        order = np.argsort(-top_scores, axis=1, kind="stable")
-        top = np.take_along_axis(top, order, axis=1)
-        allowed = np.take_along_axis(top_scores, order, axis=1) > -np.inf
-        best.append(np.where(allowed, top, -1))
-    return np.concatenate(best).astype(np.int32)
+        best += [_top(row, num_items) for row in scores]
+    return np.stack(best).astype(np.int32)
+
+
+def _top(scores: np.ndarray, num_items: int) -> np.ndarray:
+    """Returns [num_items] items by scores [I], ties by number, -1 in place of -inf."""
+    last = np.partition(scores, -num_items)[-num_items]
+    # A partition would cut ties with the last at random: sort all of them, stably.
+    candidates = np.flatnonzero(scores >= last)
+    order = np.argsort(-scores[candidates], kind="stable")[:num_items]
+    top = candidates[order]
+    return np.where(scores[top] > -np.inf, top, -1)
 
 
 def _histories(corpus: Corpus, samples: Samples) -> scipy.sparse.csr_array:

@@ -46,9 +46,17 @@ def test_the_seed_alone_decides(tmp_path):
 
 
 def test_a_constant_dimension_becomes_zero(tmp_path):
-    path = save(tmp_path, np.array([[1.0, n] for n in range(10)]))
+    path = save(tmp_path, np.array([[0.1, n] for n in range(10)], np.float32))
     embeddings = embed(tmp_path, name="precomputed", path=path)
-    np.testing.assert_array_equal(embeddings[:, 0], 0)
+    np.testing.assert_array_equal(embeddings[:, 0], 0)  # the deviation of ten 0.1 is not quite 0
+    np.testing.assert_allclose(embeddings[:, 1].std(), 1, rtol=1e-5)
+
+
+def test_a_cache_without_its_array_is_computed_again(tmp_path):
+    first = embed(tmp_path)
+    (path,) = tmp_path.glob("*.npy")
+    path.unlink()
+    np.testing.assert_array_equal(embed(tmp_path), first)
 
 
 def test_fewer_words_than_dimensions(tmp_path, caplog):
@@ -111,7 +119,9 @@ def test_changed_precomputed_embeddings_are_read_again(tmp_path):
         (np.zeros((9, 2)), "has 9 rows, the catalogue has 10 items"),
         (np.zeros(10), r"expected one array \[items, width\]"),
         (np.full((10, 2), np.nan), "every value must be a finite number"),
-        (np.full((10, 2), "x"), "every value must be a finite number"),
+        (np.full((10, 2), 1e300), "every value must be a finite number in float32"),
+        (np.full((10, 2), "x"), "every value must be a number"),
+        (np.full((10, 2), 1j), "every value must be a number"),
         (np.full((10, 2), None), "not an .npy array of numbers"),  # pickled, so never loaded
     ],
 )

@@ -67,6 +67,15 @@ def test_chunks_change_nothing(monkeypatch):
     assert whole.dtype == np.int32
 
 
+def test_ties_at_the_end_of_the_list_go_to_the_lower_item():
+    corpus = make([[0, 1, 2, 3]] * 3, num_items=500)
+    samples = corpus_lib.held_out_samples(corpus, "test")
+    items = baselines.recommend(
+        baselines.popularity(corpus), corpus, samples, 10, exclude_history=False
+    )
+    np.testing.assert_array_equal(items, [range(10)] * 3)
+
+
 @pytest.mark.parametrize("wanted", [5, 9])
 def test_no_more_items_than_there_are(wanted):
     scorer = baselines.popularity(CORPUS)
