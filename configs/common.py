@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from genrec_jax.data.datasets import NAMES
+from genrec_jax.data.datasets import NAMES, check_name
 from genrec_jax.errors import UserError
 
 
@@ -10,12 +10,11 @@ def parse_arg(arg: str) -> tuple[str, bool]:
     """Returns the data set and whether `smoke` is asked for, from `[DATASET][,smoke]`."""
     words = [word for word in arg.split(",") if word]
     smoke = "smoke" in words
-    datasets = [word for word in words if word != "smoke"]
-    if len(datasets) > 1:
-        raise UserError(f"config argument {arg!r} names {len(datasets)} data sets: give one")
-    dataset = datasets[0] if datasets else NAMES[0]
-    if dataset not in NAMES:
-        raise UserError(f"unknown data set {dataset!r}: choose one of {', '.join(NAMES)}")
+    names = [word for word in words if word != "smoke"]
+    if len(names) > 1:
+        raise UserError(f"config argument {arg!r} names {len(names)} data sets: give one")
+    dataset = names[0] if names else NAMES[0]
+    check_name(dataset)
     return dataset, smoke
 
 

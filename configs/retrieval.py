@@ -25,6 +25,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.tokenizer_config = rqvae.get_config(arg)
     config.tokenizer_config.seed = config.get_ref("seed")
     config.tokenizer_config.data = config.data
+    config.tokenizer_config.cache_dir = config.get_ref("cache_dir")
 
     # Model.
     config.max_history = 20

@@ -67,6 +67,12 @@ class Checkpoints:
         self._manager.close()
 
 
+def saved_steps(workdir: str | pathlib.Path) -> list[int]:
+    """Returns the steps of the checkpoints in `workdir`, ascending."""
+    paths = (pathlib.Path(workdir) / "checkpoints").glob("*")
+    return sorted(int(path.name) for path in paths if path.name.isdigit())
+
+
 def export(workdir: str | pathlib.Path, arrays: dict[str, Any], meta: dict) -> None:
     """Writes `export/`: each entry of `arrays`, a pytree, as an item of its own, and `meta`."""
     items = {name: ocp.args.StandardSave(tree) for name, tree in arrays.items()}
@@ -76,10 +82,6 @@ def export(workdir: str | pathlib.Path, arrays: dict[str, Any], meta: dict) -> N
             ocp.args.Composite(**items, meta=ocp.args.JsonSave(meta)),
             force=True,
         )
-
-
-def is_exported(workdir: str | pathlib.Path) -> bool:
-    return _export_path(workdir).is_dir()
 
 
 def load_export(workdir: str | pathlib.Path, names: Iterable[str]) -> tuple[dict, dict]:

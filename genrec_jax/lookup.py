@@ -48,7 +48,14 @@ def add_rows_by_product(ids: jax.Array, rows: jax.Array, num_rows: int) -> jax.A
     """Returns what `add_rows_by_scatter` returns."""
     dtype = jnp.promote_types(rows.dtype, jnp.float32)
     one_hot = (ids[:, None] == jnp.arange(num_rows)).astype(rows.dtype)
-    return jnp.einsum("NV,ND->VD", one_hot, rows, preferred_element_type=dtype)
+    # In full precision: TF32 would round float32 rows to 10 bits before they are added.
+    return jnp.einsum(
+        "NV,ND->VD",
+        one_hot,
+        rows,
+        precision=jax.lax.Precision.HIGHEST,
+        preferred_element_type=dtype,
+    )
 
 
 take_rows.defvjp(_forward, _backward)

@@ -4,13 +4,14 @@ import difflib
 import importlib
 import logging
 import pathlib
+import pkgutil
 import sys
 
 from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import ConfigDict, config_flags
 
-from genrec_jax import files, tables, workdir
+from genrec_jax import files, tables, tasks, workdir
 from genrec_jax.errors import UserError
 
 _DESCRIPTION = "The run's config file and its argument, such as configs/rqvae.py:beauty,smoke."
@@ -26,11 +27,18 @@ def main(argv: list[str]) -> None:
         )
     config = _CONFIG.value
     directory = pathlib.Path(_WORKDIR.value or f"runs/{config.name}-{config.data.dataset}")
-    task = importlib.import_module(f"genrec_jax.tasks.{config.task}")
+    task = _task(config.task)
     metrics = workdir.run_once(directory, config.to_dict(), lambda: task.run(config, directory))
     tables.print_metrics(metrics)
     if (directory / "examples.json").exists():
         tables.print_examples(files.read_json(directory / "examples.json"))
+
+
+def _task(name: str):
+    names = sorted(module.name for module in pkgutil.iter_modules(tasks.__path__))
+    if name not in names:
+        raise UserError(f"unknown task {name!r}: choose one of {', '.join(names)}")
+    return importlib.import_module(f"genrec_jax.tasks.{name}")
 
 
 def parse_flags(argv: list[str]) -> list[str]:

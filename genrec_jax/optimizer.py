@@ -6,6 +6,7 @@ import optax
 from genrec_jax.errors import UserError
 
 SCHEDULES = ("constant", "cosine", "inverse_sqrt")
+MINIMA = {"learning_rate": 0, "warmup_steps": 0, "weight_decay": 0, "clip_norm": 0}
 
 
 def make(

@@ -42,8 +42,6 @@ def shard_rows(mesh: Mesh, rows: np.ndarray, row_axis: int = 0) -> jax.Array:
 
 def check_batch_size(name: str, batch_size: int, accumulation: int = 1) -> None:
     """Raises UserError unless the devices can share the batch evenly."""
-    if accumulation < 1:
-        raise UserError(f"--config.accumulation={accumulation} must be at least 1")
     parts = jax.device_count() * accumulation
     if batch_size < 1 or batch_size % parts:
         raise UserError(

@@ -18,11 +18,19 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from genrec_jax import sharding
+from genrec_jax import optimizer, sharding
 from genrec_jax.checkpoint import Checkpoints
 from genrec_jax.data import batches
 from genrec_jax.errors import UserError
 from genrec_jax.telemetry import MetricWriter, ProgressLine
+
+# The smallest values of the settings that every trainable stage has.
+MINIMA = {
+    "num_steps": 1,
+    "steps_per_call": 1,
+    "eval_every": 1,
+    "accumulation": 1,
+} | {f"optimizer.{name}": minimum for name, minimum in optimizer.MINIMA.items()}
 
 # (params, data, indices [B], rng) -> (loss, metrics)
 LossFn = Callable[[Any, Any, jax.Array, jax.Array], tuple[jax.Array, dict[str, jax.Array]]]

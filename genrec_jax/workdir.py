@@ -5,7 +5,7 @@ import logging
 import pathlib
 from collections.abc import Callable
 
-from genrec_jax import files
+from genrec_jax import checkpoint, files
 from genrec_jax.errors import UserError
 
 _log = logging.getLogger(__name__)
@@ -16,7 +16,9 @@ def run_once(
 ) -> dict[str, float]:
     """Returns the metrics of the run in `workdir`, running it unless it is finished.
 
-    `config.json` says what the folder is for; `metrics.json` exists once the run is finished.
+    `config.json` says what the folder is for; `metrics.json` exists once the run is finished. A
+    mistake of the user's that shows before anything is saved takes `config.json` away again, so
+    that the corrected command may use the same folder.
 
     Raises:
         UserError: if the folder belongs to another config, or cannot be written.
@@ -26,16 +28,22 @@ def run_once(
     config_path, metrics_path = workdir / "config.json", workdir / "metrics.json"
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        if config_path.exists():
-            _check_same(workdir, files.read_json(config_path), config)
-        else:
+        is_new = not config_path.exists()
+        if is_new:
             files.write_json(config_path, config)
+        else:
+            _check_same(workdir, files.read_json(config_path), config)
     except OSError as error:
         raise UserError(f"cannot use {workdir} as --workdir: {error.strerror}") from error
     if metrics_path.exists():
         _log.info("%s is finished", workdir)
         return files.read_json(metrics_path)
-    metrics = run()
+    try:
+        metrics = run()
+    except UserError:
+        if is_new and not checkpoint.saved_steps(workdir):
+            config_path.unlink()
+        raise
     files.write_json(metrics_path, metrics)
     return metrics
 

@@ -18,18 +18,31 @@ install() { # install PYTHON PIP_OPTION... -- EXTRA...
       -r requirements.txt $requirements
 }
 
+supported_python() { # prints the first Python on PATH that the requirements are made for
+  local candidate
+  for candidate in python3 python3.13 python3.12 python3.11; do
+    if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+      &>/dev/null; then
+      echo "$candidate"
+      return
+    fi
+  done
+  return 1
+}
+
 use_python() { # use_python EXTRA...
   if PYTHON=$(command -v python) && install "$PYTHON" --no-index -- "$@" &>/dev/null; then
     return
   fi
   PYTHON=.venv/bin/python
   if ! "$PYTHON" -m pip --version &>/dev/null; then
-    if ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
-      echo "error: python3 is older than 3.11: put a newer one first on PATH" >&2
+    local base
+    if ! base=$(supported_python); then
+      echo "error: no Python 3.11, 3.12 or 3.13 on PATH: install one" >&2
       exit 2
     fi
-    echo "Making .venv with $(python3 --version)" >&2
-    python3 -m venv --clear .venv
+    echo "Making .venv with $("$base" --version)" >&2
+    "$base" -m venv --clear .venv
   fi
   if ! install "$PYTHON" --no-index -- "$@" &>/dev/null; then
     echo "Installing the requirements into .venv" >&2

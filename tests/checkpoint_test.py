@@ -69,19 +69,19 @@ def test_what_a_killed_save_leaves_is_no_checkpoint(tmp_path):
         assert int(restored["step"]) == 10 and progress == {"note": "at 10"}
         checkpoints.save(state(20), {"note": "again"}, {"score": 0.2})
     assert {path.name for path in folder.iterdir()} == {"10", "20"}
+    assert checkpoint.saved_steps(tmp_path) == [10, 20]
 
 
 def test_a_new_folder_has_no_step(tmp_path):
     with checkpoint.Checkpoints(tmp_path, None) as checkpoints:
         assert checkpoints.latest_step() is None
+    assert checkpoint.saved_steps(tmp_path) == []
 
 
 def test_items_of_an_export_are_read_one_by_one(tmp_path):
     ids = np.arange(6, dtype=np.int32).reshape(3, 2)
     arrays = {"semantic_ids": ids, "state": {"params": {"a": np.ones(2)}, "step": np.int32(7)}}
-    assert not checkpoint.is_exported(tmp_path)
     checkpoint.export(tmp_path, arrays, {"item_ids": ["x", "y", "z"]})
-    assert checkpoint.is_exported(tmp_path)
     restored, meta = checkpoint.load_export(tmp_path, ["semantic_ids"])
     assert list(restored) == ["semantic_ids"] and meta == {"item_ids": ["x", "y", "z"]}
     np.testing.assert_array_equal(restored["semantic_ids"], ids)

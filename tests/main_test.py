@@ -66,6 +66,26 @@ RQVAE, RETRIEVAL = "--config=configs/rqvae.py:smoke", "--config=configs/retrieva
         ),
         ([RQVAE, "--config.optimizer.schedule=linear"], "unknown schedule 'linear'"),
         ([RQVAE, "--config.embedder.name=bert"], "unknown embedder 'bert'"),
+        ([RQVAE, "--config.data.dataset=books"], "unknown data set 'books': choose one of synth"),
+        ([RQVAE, "--config.task=train"], "unknown task 'train': choose one of embed, prepare"),
+        ([RQVAE, "--config.seed=-1"], "--config.seed=-1 must be at least 0"),
+        ([RQVAE, "--config.steps_per_call=0"], "--config.steps_per_call=0 must be at least 1"),
+        ([RQVAE, "--config.accumulation=0"], "--config.accumulation=0 must be at least 1"),
+        ([RQVAE, "--config.optimizer.clip_norm=-1.0"], "optimizer.clip_norm=-1.0 must be at least"),
+        ([RQVAE, "--config.model.residual_gradient=no"], "is unknown: choose one of stop, pass"),
+        ([RQVAE, "--config.data.synthetic_shop.num_items=9"], "num_items=9 must be at least 100"),
+        ([RETRIEVAL, "--config.model.activation=tanh"], "choose one of relu, gelu, silu"),
+        ([RETRIEVAL, "--config.dtype=half"], "choose one of auto, float32, bfloat16"),
+        ([RETRIEVAL, "--config.model.dropout=1.0"], "--config.model.dropout=1.0 must be at least"),
+        ([RETRIEVAL, "--config.num_examples=-1"], "--config.num_examples=-1 must be at least 0"),
+        (
+            [RETRIEVAL, "--config.tokenizer_config.batch_size=30"],
+            "--config.tokenizer_config.batch_size=30 cannot be split over 4 devices",
+        ),
+        (
+            [RETRIEVAL, "--config.tokenizer_config.embedder.name=precomputed"],
+            "give an .npy by --config.tokenizer_config.embedder.path",
+        ),
         ([RQVAE, "--config.model.codebook_size=4096"], "1000 items are fewer than the 4096 codes"),
         ([RETRIEVAL, "--config.eval.num_beams=10"], "num_beams=10 cannot fill the 20 places"),
         ([RETRIEVAL, "--config.eval.batch_size=7"], "--config.eval.batch_size=7 cannot be split"),
@@ -81,7 +101,7 @@ def test_one_line_that_names_the_mistake(run, tmp_path, arguments, message):
     assert out == ""
     (line,) = err.splitlines()
     assert line.startswith("error: ") and message in line
-    assert not (tmp_path / "metrics.json").exists()
+    assert not (tmp_path / "metrics.json").exists() and not (tmp_path / "config.json").exists()
 
 
 def test_a_stray_argument(run, tmp_path):

@@ -23,8 +23,6 @@ def test_a_batch_that_cannot_be_split_is_refused():
     sharding.check_batch_size("--config.batch_size", 24, 3)
     with pytest.raises(UserError, match=r"--config.batch_size=20 .* make it a multiple of 12"):
         sharding.check_batch_size("--config.batch_size", 20, 3)
-    with pytest.raises(UserError, match=r"--config.accumulation=0 must be at least 1"):
-        sharding.check_batch_size("batch_size", 8, 0)
     with pytest.raises(UserError, match=r"batch_size=0 cannot be split over 4 devices"):
         sharding.check_batch_size("batch_size", 0)
     with pytest.raises(UserError, match=r"batch_size=6 cannot be split over 4 devices: make"):

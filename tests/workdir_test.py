@@ -39,6 +39,27 @@ def test_another_config_is_refused(tmp_path):
     assert "choose another --workdir" in message
 
 
+def test_a_mistake_before_anything_is_saved_leaves_the_folder_to_the_corrected_command(tmp_path):
+    def mistaken():
+        raise UserError("no such file")
+
+    with pytest.raises(UserError, match="no such file"):
+        workdir.run_once(tmp_path, CONFIG, mistaken)
+    assert list(tmp_path.iterdir()) == []
+    assert workdir.run_once(tmp_path, CONFIG | {"seed": 2}, lambda: {"x": 1}) == {"x": 1}
+
+
+def test_a_mistake_does_not_take_a_folder_with_checkpoints_from_its_config(tmp_path):
+    def mistaken():
+        (tmp_path / "checkpoints" / "100").mkdir(parents=True)
+        raise UserError("the loss is nan")
+
+    with pytest.raises(UserError, match="the loss is nan"):
+        workdir.run_once(tmp_path, CONFIG, mistaken)
+    with pytest.raises(UserError, match="seed is 1 there and 2 here"):
+        workdir.run_once(tmp_path, CONFIG | {"seed": 2}, fail)
+
+
 def test_a_path_that_is_no_folder_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file", tmp_path / "file" / "below"):

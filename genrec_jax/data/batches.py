@@ -12,8 +12,6 @@ import functools
 import grain
 import numpy as np
 
-from genrec_jax.errors import UserError
-
 
 class _Superbatches:
     """Random access to superbatches, as Grain wants it."""
@@ -50,14 +48,7 @@ def boundaries(num_steps: int, steps_per_call: int, eval_every: int) -> list[int
     """Returns the steps at which a superbatch begins, and `num_steps`.
 
     A superbatch has `steps_per_call` steps, or fewer where an evaluation or the end comes first.
-
-    Raises:
-        UserError: if one of them is not positive.
     """
-    settings = {"num_steps": num_steps, "steps_per_call": steps_per_call, "eval_every": eval_every}
-    for name, value in settings.items():
-        if value < 1:
-            raise UserError(f"--config.{name}={value} must be at least 1")
     steps = [0]
     while steps[-1] < num_steps:
         here = steps[-1]

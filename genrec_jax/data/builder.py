@@ -1,7 +1,8 @@
 """The prepared data set: a TFDS builder over any source, and the way back to a `Corpus`.
 
 Splits `items` and `users` lie in ArrayRecord files, so nothing here needs TensorFlow. The folder
-is named after the hash of what the source reads: other contents, another folder. TFDS writes into
+is named after the hash of what the source reads and of the text template: other contents, another
+folder. TFDS writes into
 a temporary folder and renames it at the end, so a folder that exists is whole.
 """
 
@@ -68,13 +69,13 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder):
 def prepare(source: Source, directory: str) -> pathlib.Path:
     """Returns the folder of the prepared data set below `directory`, made now if it is new."""
     tfds.disable_progress_bar()
+    contents = f"{source.content_hash} {text.TEMPLATE_VERSION}"
+    contents = hashlib.sha256(contents.encode()).hexdigest()[:16]
     builder = CorpusBuilder(
         source=source,
         data_dir=directory,
         file_format="array_record",
-        config=tfds.core.BuilderConfig(
-            name=f"{source.name}-{source.content_hash}", version=VERSION
-        ),
+        config=tfds.core.BuilderConfig(name=f"{source.name}-{contents}", version=VERSION),
     )
     with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces a download that is none
         builder.download_and_prepare()

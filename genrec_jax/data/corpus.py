@@ -7,8 +7,8 @@ targets to spare and serves for training only.
 
 import dataclasses
 import hashlib
-from typing import NamedTuple
 
+import jax
 import numpy as np
 
 MIN_ITEMS_TO_EVALUATE = 3
@@ -49,7 +49,9 @@ class Corpus:
         return len(self.user_ids)
 
 
-class Samples(NamedTuple):
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Samples:
     """Histories with their targets, as places in `Corpus.items`.
 
     Sample s asks for `items[target[s]]`, given the history `items[start[s]:target[s]]`.
@@ -64,7 +66,7 @@ class Samples(NamedTuple):
         return len(self.target)
 
     def take(self, rows: np.ndarray) -> "Samples":
-        return Samples(*(field[rows] for field in self))
+        return jax.tree.map(lambda field: field[rows], self)
 
 
 def fingerprint(corpus: Corpus) -> str:
@@ -128,8 +130,17 @@ def summary(corpus: Corpus) -> dict[str, float]:
         "num_users": corpus.num_users,
         "num_interactions": len(corpus.items),
         "num_users_for_training_only": int((~has_targets(corpus)).sum()),
+        "num_repeated_test_targets": _num_repeated(corpus, held_out_samples(corpus, "test")),
     }
     return {f"data/{name}": value for name, value in counts.items()} | corpus.facts
+
+
+def _num_repeated(corpus: Corpus, samples: Samples) -> int:
+    """Returns how many targets are in their own histories, so that `test_new` cannot hit them."""
+    return sum(
+        int(corpus.items[target] in corpus.items[start:target])
+        for start, target in zip(samples.start, samples.target, strict=True)
+    )
 
 
 def _samples(user, start, target) -> Samples:

@@ -19,6 +19,12 @@ FOLDERS = {
 NAMES = ("synthetic", *FOLDERS)
 
 
+def check_name(dataset: str) -> None:
+    """Raises UserError unless there is such a data set."""
+    if dataset not in NAMES:
+        raise UserError(f"unknown data set {dataset!r}: choose one of {', '.join(NAMES)}")
+
+
 def load(
     cache_dir: str | pathlib.Path, *, dataset: str, dir: str, synthetic_shop: dict[str, int]
 ) -> Corpus:
@@ -31,6 +37,7 @@ def load(
             folder that the environment variable GENREC_DATA_DIR names.
         synthetic_shop: the arguments of `synthetic.source`.
     """
+    check_name(dataset)
     if dataset == "synthetic":
         source = synthetic.source(**synthetic_shop)
     else:

@@ -1,4 +1,4 @@
-"""Exact beam search over the semantic IDs of a catalogue.
+"""Beam search over the semantic IDs of a catalogue: deterministic, and every result an item.
 
 A beam is a prefix that at least one allowed item has, so each level's candidates are the children
 of the beams in the prefix index and nothing invalid is ever scored. All IDs have the same length:

@@ -1,4 +1,4 @@
-"""Recommendations for all users of a split by exact beam search, and how good they are."""
+"""Recommendations for all users of a split by beam search, and how good they are."""
 
 import functools
 
@@ -76,7 +76,7 @@ class Evaluator:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Returns items [S, W] int32, best first, and their log-probabilities [S, W]."""
         rows = -(-len(samples) // self._batch_size) * self._batch_size  # whole batches
-        padded = Samples(*(np.resize(field, rows) for field in samples))
+        padded = jax.tree.map(lambda field: np.resize(field, rows), samples)
         by_row = sharding.over_rows(self._mesh)
         calls = []
         for first in range(0, rows, self._batch_size):

@@ -72,8 +72,3 @@ def residual_quantize(
     codewords = jnp.stack(codewords)  # [Q, B, C]
     embedding = straight_through(x, codewords.sum(axis=0))
     return Quantized(embedding, jnp.stack(ids, axis=-1), jnp.stack(residuals), codewords)
-
-
-def reconstruct(ids: jax.Array, codebooks: jax.Array) -> jax.Array:
-    """Returns [B, C]: the sum of the codewords that ids [B, Q] name in codebooks [Q, K, C]."""
-    return sum(codebook[codes] for codebook, codes in zip(codebooks, ids.T, strict=True))

@@ -10,7 +10,7 @@ import time
 import jax
 import numpy as np
 
-from genrec_jax import checkpoint, files, optimizer, sharding, train
+from genrec_jax import checkpoint, checks, files, optimizer, sharding, train
 from genrec_jax import workdir as workdir_lib
 from genrec_jax.data import corpus as corpus_lib
 from genrec_jax.data import datasets, histories
@@ -19,11 +19,28 @@ from genrec_jax.decoding import prefix_index
 from genrec_jax.errors import UserError
 from genrec_jax.evaluators import baselines
 from genrec_jax.evaluators import retrieval as evaluator
-from genrec_jax.models import encoder_decoder
+from genrec_jax.models import encoder_decoder, layers
 from genrec_jax.quantizers import health
 from genrec_jax.tasks import tokenizer as tokenizer_task
 
+_DTYPES = ("auto", "float32", "bfloat16")
+_MINIMA = {
+    "seed": 0,
+    "max_history": 1,
+    "patience": 0,
+    "num_examples": 0,
+    "eval.max_users": 0,
+    "model.embedding_dim": 1,
+    "model.dim": 1,
+    "model.num_heads": 1,
+    "model.head_dim": 1,
+    "model.hidden_dim": 1,
+    "model.num_encoder_layers": 1,
+    "model.num_decoder_layers": 1,
+    "model.num_user_bins": 0,
+} | train.MINIMA
 _PROTOCOLS = {"": False, "_new": True}  # suffix of the split -> is the history excluded
+_EXAMPLES = "test", "_new"  # what examples.json shows
 _BASELINES = {"popularity": baselines.popularity, "itemknn": baselines.item_knn}
 
 
@@ -97,7 +114,8 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
         for protocol in _PROTOCOLS:
             items, scores = recommend_and_score(result.params, split, protocol)
             metrics |= scores
-    _write_examples(workdir, corpus, held_out["test"], items, config.num_examples)
+            if (split, protocol) == _EXAMPLES:
+                _write_examples(workdir, corpus, held_out[split], items, config.num_examples)
     metrics |= _baselines(corpus, held_out["test"])
     checkpoint.export(
         workdir,
@@ -118,6 +136,10 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
 
 def _check(config) -> None:
     """Refuses what would only fail later, before anything is computed."""
+    checks.choice(config, "dtype", _DTYPES)
+    checks.choice(config, "model.activation", tuple(layers.ACTIVATIONS))
+    checks.at_least(config, _MINIMA)
+    checks.fraction(config, "model.dropout")
     for name, batch_size, parts in (
         ("--config.batch_size", config.batch_size, config.accumulation),
         ("--config.eval.batch_size", config.eval.batch_size, 1),
@@ -141,11 +163,15 @@ def _tokenizer(config, corpus: Corpus, workdir: pathlib.Path, cache_dir: pathlib
     directory = config.tokenizer
     if not directory:
         directory, settings = workdir / "tokenizer", config.tokenizer_config
-        workdir_lib.run_once(
-            directory,
-            settings.to_dict(),
-            lambda: tokenizer_task.run(settings, directory, cache_dir),
-        )
+        try:
+            workdir_lib.run_once(
+                directory,
+                settings.to_dict(),
+                lambda: tokenizer_task.run(settings, directory, cache_dir),
+            )
+        except UserError as error:  # here its settings are below a key of their own
+            message = str(error).replace("--config.", "--config.tokenizer_config.")
+            raise UserError(message) from error
     arrays, meta = checkpoint.load_export(directory, ("codebooks", "semantic_ids"))
     if meta["corpus"] != corpus_lib.fingerprint(corpus):
         raise UserError(

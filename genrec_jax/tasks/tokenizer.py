@@ -10,20 +10,31 @@ import time
 import jax
 import numpy as np
 
-from genrec_jax import checkpoint, files, optimizer, sharding, train
+from genrec_jax import checkpoint, checks, files, optimizer, sharding, train
 from genrec_jax.data import corpus as corpus_lib
 from genrec_jax.data import datasets, embedders
 from genrec_jax.errors import UserError
 from genrec_jax.evaluators import tokenizer as evaluator
 from genrec_jax.models import rqvae
-from genrec_jax.quantizers import collisions, health, kmeans
+from genrec_jax.quantizers import collisions, health, kmeans, residual
+
+_MINIMA = {
+    "seed": 0,
+    "extra_code_size": 0,
+    "kmeans_items": 0,
+    "kmeans_iterations": 1,
+    "model.code_dim": 1,
+    "model.num_levels": 1,
+    "model.codebook_size": 1,
+    "model.commitment_weight": 0,
+} | train.MINIMA
 
 
 def run(config, workdir: pathlib.Path, cache_dir: pathlib.Path | None = None) -> dict[str, float]:
     """Trains an RQ-VAE, exports its semantic IDs and returns the metrics."""
     started = time.monotonic()
+    _check(config)
     cache_dir = pathlib.Path(cache_dir or config.cache_dir or workdir / "cache")
-    sharding.check_batch_size("--config.batch_size", config.batch_size, config.accumulation)
     corpus = datasets.load(cache_dir, **config.data.to_dict())
     if corpus.num_items < config.model.codebook_size:
         raise UserError(
@@ -83,6 +94,13 @@ def run(config, workdir: pathlib.Path, cache_dir: pathlib.Path | None = None) ->
         },
     )
     return metrics | {"time/seconds": time.monotonic() - started}
+
+
+def _check(config) -> None:
+    """Refuses what would only fail later, before anything is computed."""
+    checks.choice(config, "model.residual_gradient", residual.RESIDUAL_GRADIENTS)
+    checks.at_least(config, _MINIMA)
+    sharding.check_batch_size("--config.batch_size", config.batch_size, config.accumulation)
 
 
 def _init_fn(model, config):

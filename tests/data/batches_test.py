@@ -1,10 +1,8 @@
 """The stream of samples."""
 
 import numpy as np
-import pytest
 
 from genrec_jax.data import batches
-from genrec_jax.errors import UserError
 
 
 def stream(num_samples=10, batch_size=4, steps=(0, 2, 3, 5, 7), seed=0, process=(0, 1)):
@@ -22,13 +20,6 @@ def test_superbatches_end_at_evaluations_and_at_the_end():
     assert batches.boundaries(25, 10, 15) == [0, 10, 15, 25]
     assert batches.boundaries(7, 10, 15) == [0, 7]
     assert batches.boundaries(20, 5, 10) == [0, 5, 10, 15, 20]
-
-
-@pytest.mark.parametrize("name", ["num_steps", "steps_per_call", "eval_every"])
-def test_nothing_may_be_zero(name):
-    settings = {"num_steps": 20, "steps_per_call": 5, "eval_every": 10} | {name: 0}
-    with pytest.raises(UserError, match=f"--config.{name}=0 must be at least 1"):
-        batches.boundaries(**settings)
 
 
 def test_every_epoch_uses_every_sample_once():

@@ -71,7 +71,7 @@ def test_scores_are_those_of_the_model_on_the_last_items(world):
     samples = corpus_lib.held_out_samples(corpus, "valid")
     items, scores = evaluator(8).recommend(params, samples, exclude_history=False)
     module = model.bind(jax.device_get(params))
-    for row, (user, start, target) in enumerate(zip(*samples, strict=True)):
+    for row, (user, start, target) in enumerate(zip(*jax.tree.leaves(samples), strict=True)):
         history = corpus.items[max(start, target - MAX_HISTORY) : target]
         losses = module.losses(
             np.repeat(data["semantic_ids"][history][None], NUM_BEAMS, axis=0),
@@ -86,7 +86,7 @@ def test_the_whole_history_is_excluded_not_only_what_the_model_reads(world):
     corpus, _, params, _, evaluator = world
     samples = corpus_lib.held_out_samples(corpus, "test")
     items, _ = evaluator(8).recommend(params, samples, exclude_history=True)
-    for row, (_, start, target) in enumerate(zip(*samples, strict=True)):
+    for row, (_, start, target) in enumerate(zip(*jax.tree.leaves(samples), strict=True)):
         history = set(corpus.items[start:target].tolist())
         returned = [item for item in items[row].tolist() if item >= 0]
         assert set(returned) == set(range(NUM_ITEMS)) - history

@@ -16,6 +16,7 @@ import numpy as np
 
 from genrec_jax.data.corpus import MIN_ITEMS_TO_EVALUATE
 from genrec_jax.data.records import Records, Source
+from genrec_jax.errors import UserError
 
 _VERSION = "1"
 _TREE = {
@@ -61,6 +62,7 @@ _BRANDS = [
 _STYLES = ["Classic", "Compact", "Professional", "Travel", "Recycled", "Limited Edition"]
 
 _LENGTH_MEAN, _LENGTH_RANGE = 14, (2, 30)  # histories: Poisson, cut to the range
+_MIN_ITEMS = 100  # more than a history is long, and at least one of each kind
 _FORGETTING = 0.5  # how much less each older item pulls than the next younger one
 _KIND_WEIGHTS = {"same": 6.0, "next": 10.0, "section": 1.5, "department": 0.15, "any": 0.004}
 _SAME_BRAND, _SAME_STYLE = 4.0, 3.0  # how many times likelier than another brand or style
@@ -68,7 +70,21 @@ _POPULARITY_SLOPE = 0.5  # popularity falls as rank ** -slope
 
 
 def source(seed: int, num_users: int, num_items: int) -> Source:
-    """Returns the generated data set; equal arguments give equal records."""
+    """Returns the generated data set; equal arguments give equal records.
+
+    Raises:
+        UserError: if there are too few items for histories without repeats, or no users.
+    """
+    settings = {
+        "seed": (seed, 0),
+        "num_users": (num_users, 1),
+        "num_items": (num_items, _MIN_ITEMS),
+    }
+    for name, (value, minimum) in settings.items():
+        if value < minimum:
+            raise UserError(
+                f"--config.data.synthetic_shop.{name}={value} must be at least {minimum}"
+            )
     parameters = f"{_VERSION} {seed} {num_users} {num_items}"
     content_hash = hashlib.sha256(parameters.encode()).hexdigest()[:16]
     return Source("synthetic", content_hash, lambda: _generate(seed, num_users, num_items))

@@ -21,7 +21,7 @@ def test_equal_arguments_give_equal_records(shop):
 
 
 def test_the_hash_covers_all_arguments():
-    arguments = [(3, 40, 150), (4, 40, 150), (3, 41, 150), (3, 40, 151), (3, 4, 0), (34, 0, 150)]
+    arguments = [(3, 41, 150), (4, 40, 150), (3, 42, 150), (3, 41, 151), (3, 4, 1150), (34, 1, 150)]
     hashes = [synthetic.source(*each).content_hash for each in arguments]
     assert len(set(hashes)) == len(hashes)
     assert synthetic.source(*arguments[0]).content_hash == hashes[0]
