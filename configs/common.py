@@ -23,6 +23,9 @@ def data(dataset: str) -> ConfigDict:
     config = ConfigDict()
     config.dataset = dataset
     config.dir = ""  # or GENREC_DATA_DIR
+    config.split = "leave_one_out"  # or "temporal", at the times after which these shares lie:
+    config.valid_share = 0.1
+    config.test_share = 0.1
     config.synthetic_shop = ConfigDict({"seed": 0, "num_users": 8000, "num_items": 1000})
     return config
 

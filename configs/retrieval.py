@@ -40,16 +40,20 @@ def get_config(arg: str = "") -> ConfigDict:
     config.model.num_encoder_layers = 4
     config.model.num_decoder_layers = 4
     config.model.activation = "relu"
+    config.model.positions = "relative"  # or "learned"
     config.model.dropout = 0.2
     config.model.use_separator = False
     config.model.num_user_bins = 0
 
-    # Training: every prefix of every training history is a sample.
+    # Training. Samples are every prefix of every training history ("prefixes"), or one random part
+    # of each history an epoch ("subsequences").
+    config.samples = "prefixes"
     config.num_steps = 50_000
     config.batch_size = 256
     config.accumulation = 1
     config.steps_per_call = 100
     config.eval_every = 2_500
+    config.ema_decay = 0.0  # of the averaged parameters that are evaluated and kept; 0 for none
     config.patience = 10  # evaluations without a better one; 0 for no early end
     config.optimizer = ConfigDict()
     config.optimizer.learning_rate = 1e-3

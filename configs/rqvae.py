@@ -37,7 +37,11 @@ def get_config(arg: str = "") -> ConfigDict:
     config.kmeans_items = 20_000
     config.kmeans_iterations = 100
 
+    # Codes that no item chooses start anew, every so many steps; 0 for never.
+    config.reset_every = 500
+
     # Training.
+    config.held_out_share = 0.0  # of the items, which only get IDs and an evaluation of their own
     config.num_steps = 10_000
     config.batch_size = 640
     config.accumulation = 1

@@ -34,23 +34,31 @@ MINIMA = {
 
 # (params, data, indices [B], rng) -> (loss, metrics)
 LossFn = Callable[[Any, Any, jax.Array, jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
+# (params, data, step, rng) -> params
+AdjustFn = Callable[[Any, Any, jax.Array, jax.Array], Any]
 
 
 class Result(NamedTuple):
     """What `fit` returns."""
 
-    params: Any  # of the best evaluation, or of the last step where nothing selects
+    params: Any  # of the best evaluation, or of the last step where nothing selects; averaged
     step: int  # the step they are from
     metrics: dict[str, float]  # of the last superbatch under `train/`, and `time/`
 
 
 def make_train_superbatch(
-    loss_fn: LossFn, tx: optax.GradientTransformation, mesh: jax.sharding.Mesh, accumulation: int
+    loss_fn: LossFn,
+    tx: optax.GradientTransformation,
+    mesh: jax.sharding.Mesh,
+    *,
+    accumulation: int,
+    ema_decay: float,
+    adjust: AdjustFn | None,
 ):
     """Returns `train_superbatch(state, data, indices [steps, B], rng) -> (state, metrics)`.
 
     The state is donated; the metrics are means over the steps. Each batch is cut into
-    `accumulation` parts, whose gradients are averaged before the update.
+    `accumulation` parts, whose gradients are averaged before the update. `fit` explains the rest.
     """
 
     def gradients(params, data, indices, rng):
@@ -71,13 +79,22 @@ def make_train_superbatch(
         return jax.tree.map(lambda leaf: leaf / accumulation, total)
 
     def train_step(state, data, indices, rng):
-        rng = jax.random.fold_in(rng, state["step"])
+        step, params = state["step"], state["params"]
+        rng = jax.random.fold_in(rng, step)
+        if adjust:
+            rng, adjust_rng = jax.random.split(rng)
+            params = adjust(params, data, step, adjust_rng)
         compute = gradients if accumulation == 1 else accumulated_gradients
-        (loss, metrics), grads = compute(state["params"], data, indices, rng)
-        updates, opt_state = tx.update(grads, state["opt_state"], state["params"])
-        params = optax.apply_updates(state["params"], updates)
+        (loss, metrics), grads = compute(params, data, indices, rng)
+        updates, opt_state = tx.update(grads, state["opt_state"], params)
+        params = optax.apply_updates(params, updates)
         metrics = {"loss": loss, "grad_norm": optax.tree.norm(grads)} | metrics
-        return {"params": params, "opt_state": opt_state, "step": state["step"] + 1}, metrics
+        new_state = {"params": params, "opt_state": opt_state, "step": step + 1}
+        if ema_decay:
+            # The first steps weigh little, so that the random start is soon forgotten.
+            weight = 1 - jnp.minimum(ema_decay, (1 + step) / (10 + step))
+            new_state["ema"] = optax.incremental_update(params, state["ema"], weight)
+        return new_state, metrics
 
     @functools.partial(jax.jit, donate_argnums=0)
     def train_superbatch(state, data, superbatch, rng):
@@ -103,6 +120,8 @@ def fit(
     num_samples: int,
     batch_size: int,
     accumulation: int,
+    ema_decay: float,
+    adjust: AdjustFn | None,
     num_steps: int,
     steps_per_call: int,
     eval_every: int,
@@ -126,6 +145,9 @@ def fit(
         num_samples: how many samples there are.
         batch_size: samples an update, over all devices.
         accumulation: parts of a batch that are computed one after the other.
+        ema_decay: if not 0, evaluations see, and the result is, an exponential moving average of
+            the parameters with this decay a step.
+        adjust: changes the parameters before each update, or None.
         num_steps: updates.
         steps_per_call: updates a dispatch.
         eval_every: updates between evaluations; a checkpoint follows each of them.
@@ -139,7 +161,9 @@ def fit(
     Raises:
         UserError: if the loss is not finite, or the workdir's checkpoint is of other data.
     """
-    train_superbatch = make_train_superbatch(loss_fn, tx, mesh, accumulation)
+    train_superbatch = make_train_superbatch(
+        loss_fn, tx, mesh, accumulation=accumulation, ema_decay=ema_decay, adjust=adjust
+    )
     replicated = sharding.replicated(mesh)
     init_rng, rng = jax.device_put(jax.random.split(jax.random.key(seed)), replicated)
     steps = batches.boundaries(num_steps, steps_per_call, eval_every)
@@ -154,7 +178,8 @@ def fit(
 
     def make_state(rng, data):
         params = init(rng, data)
-        return {"params": params, "opt_state": tx.init(params), "step": jnp.zeros((), jnp.int32)}
+        state = {"params": params, "opt_state": tx.init(params), "step": jnp.zeros((), jnp.int32)}
+        return state | {"ema": params} if ema_decay else state
 
     with contextlib.ExitStack() as stack:
         # A run starts (1) from its newest checkpoint or (2) from fresh parameters.
@@ -206,7 +231,7 @@ def fit(
                 continue
             log(*in_flight)
             in_flight = None
-            values = evaluate(state["params"])
+            values = evaluate(_averaged(state))
             writer.write(step, values)
             _compare(progress, step, values, select)
             progress["data"] = iterator.get_state()
@@ -219,7 +244,11 @@ def fit(
             state, _ = checkpoints.restore(step, abstract_state)
     times = {"train_seconds": progress["seconds"], "steps_per_second": clock.median_rate()}
     times = {f"time/{key}": value for key, value in times.items()}
-    return Result(state["params"], step, progress["metrics"] | times)
+    return Result(_averaged(state), step, progress["metrics"] | times)
+
+
+def _averaged(state: dict) -> Any:
+    return state.get("ema", state["params"])
 
 
 class _Clock:

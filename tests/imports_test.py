@@ -10,7 +10,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 # From top to bottom; `data.sources` stands for all files in that folder.
 ORDER = """
 errors checks files lookup
-data.records data.corpus data.text data.histories data.sources
+data.records data.splits data.corpus data.text data.histories data.sources
 data.builder data.datasets data.embedders data.batches
 quantizers.residual quantizers.kmeans quantizers.collisions quantizers.health
 losses metrics

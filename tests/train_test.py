@@ -43,7 +43,9 @@ def train_steps(loss, *, num_devices=1, accumulation=1, calls=((0, 6),)):
     """Trains six steps in calls of steps first..last; returns parameters and all metrics."""
     mesh, tx = mesh_of(num_devices), optax.adam(0.1)
     superbatch = np.random.default_rng(1).integers(0, NUM_SAMPLES, (6, BATCH)).astype(np.int32)
-    train_superbatch = train.make_train_superbatch(loss, tx, mesh, accumulation)
+    train_superbatch = train.make_train_superbatch(
+        loss, tx, mesh, accumulation=accumulation, ema_decay=0.0, adjust=None
+    )
     params = {"w": jnp.array([0.1, 0.2, 0.3])}
     state = {"params": params, "opt_state": tx.init(params), "step": jnp.zeros((), jnp.int32)}
     state = jax.device_put(state, sharding.replicated(mesh))
@@ -63,7 +65,9 @@ def test_the_first_step_by_hand():
     data = {"x": jnp.array([[1.0], [3.0]]), "y": jnp.array([2.0, 0.0])}
     params = {"w": jnp.array([1.0])}
     state = {"params": params, "opt_state": tx.init(params), "step": jnp.zeros((), jnp.int32)}
-    step = train.make_train_superbatch(loss_without_dropout, tx, mesh, 1)
+    step = train.make_train_superbatch(
+        loss_without_dropout, tx, mesh, accumulation=1, ema_decay=0.0, adjust=None
+    )
     state, metrics = step(state, data, jnp.array([[0, 1]]), jax.random.key(0))
     # Errors -1 and 3: the loss is (1 + 9) / 2, its gradient (2 * -1 * 1 + 2 * 3 * 3) / 2 = 8.
     assert metrics == {"loss": 5.0, "grad_norm": 8.0, "largest": 9.0}
@@ -151,6 +155,8 @@ def fit(workdir, scores=None, *, select=None, patience=0, num_steps=40, loss=los
         "num_samples": NUM_SAMPLES,
         "batch_size": BATCH,
         "accumulation": 1,
+        "ema_decay": 0.0,
+        "adjust": None,
         "num_steps": num_steps,
         "steps_per_call": 4,
         "eval_every": 10,
@@ -170,6 +176,26 @@ def without_time(metrics):
 def lines(workdir):
     rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     return [without_time(row) for row in rows]
+
+
+def test_averaged_parameters_are_evaluated_kept_and_taken_up(tmp_path):
+    seen = []
+
+    def evaluate(params):
+        seen.append(np.asarray(params["w"]))
+        return {"score": 0.0}
+
+    result = fit(tmp_path / "a", ema_decay=0.5, num_steps=2, evaluate=evaluate)
+    start = fit(tmp_path / "b", ema_decay=0.0, num_steps=1, evaluate=evaluate)
+    both = fit(tmp_path / "c", ema_decay=0.0, num_steps=2, evaluate=evaluate)
+    del start, both  # what they evaluated is what counts
+    averaged, first, second = seen
+    # Weights of the newest: 1 - 1/10 at the first step, 1 - 2/11 at the second.
+    begin = np.asarray(init(jax.random.split(jax.random.key(0))[0], None)["w"])
+    expected = begin * 0.1 + first * 0.9
+    expected = expected * (2 / 11) + second * (9 / 11)
+    np.testing.assert_allclose(averaged, expected, rtol=1e-5)
+    np.testing.assert_array_equal(result.params["w"], averaged)
 
 
 def test_it_learns(tmp_path):

@@ -14,7 +14,7 @@ import pathlib
 import numpy as np
 import tensorflow_datasets as tfds
 
-from genrec_jax.data import text
+from genrec_jax.data import splits, text
 from genrec_jax.data.corpus import Corpus
 from genrec_jax.data.records import Source
 from genrec_jax.errors import UserError
@@ -83,7 +83,7 @@ def prepare(source: Source, directory: str) -> pathlib.Path:
 
 
 def load(path: pathlib.Path) -> Corpus:
-    """Reads a prepared data set back.
+    """Reads a prepared data set back, split by leaving one out.
 
     Raises:
         UserError: if its records are not those that were written.
@@ -93,6 +93,7 @@ def load(path: pathlib.Path) -> Corpus:
     items = _read(builder, "items")
     users = _read(builder, "users")
     lengths = [len(user["items"]) for user in users]
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
     times = np.concatenate([user["times"] for user in users])
     return Corpus(
         item_ids=[item["id"].decode() for item in items],
@@ -101,8 +102,9 @@ def load(path: pathlib.Path) -> Corpus:
         text_template=metadata["text_template"],
         user_ids=[user["id"].decode() for user in users],
         items=np.concatenate([user["items"] for user in users]),
-        offsets=np.concatenate([[0], np.cumsum(lengths)]),
+        offsets=offsets,
         times=times if len(times) else None,
+        splits=splits.leave_one_out(offsets),
         facts=metadata["facts"],
     )
 

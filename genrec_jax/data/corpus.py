@@ -1,9 +1,4 @@
-"""The corpus: a catalogue, the users' histories, and their leave-one-out splits.
-
-A history is oldest first. Leave-one-out: the last item is the test target, the one before is the
-validation target, all before that is for training. A user with fewer than three items has no
-targets to spare and serves for training only.
-"""
+"""The corpus: a catalogue, the users' histories, oldest first, and the samples of each split."""
 
 import dataclasses
 import hashlib
@@ -11,7 +6,7 @@ import hashlib
 import jax
 import numpy as np
 
-MIN_ITEMS_TO_EVALUATE = 3
+from genrec_jax.data.splits import Splits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +22,7 @@ class Corpus:
         items: [N] int32 item positions, user after user, each user's oldest first.
         offsets: [U + 1] int64; user u owns `items[offsets[u]:offsets[u + 1]]`.
         times: [N] int64 times in the source's unit, -1 where unknown; or None.
+        splits: what is for training, and what is to be predicted.
         facts: metrics that the source states about itself.
     """
 
@@ -38,6 +34,7 @@ class Corpus:
     items: np.ndarray
     offsets: np.ndarray
     times: np.ndarray | None
+    splits: Splits
     facts: dict[str, float]
 
     @property
@@ -80,22 +77,12 @@ def fingerprint(corpus: Corpus) -> str:
     return digest.hexdigest()[:16]
 
 
-def has_targets(corpus: Corpus) -> np.ndarray:
-    """Returns [U] bool: which users have a validation and a test target."""
-    return np.diff(corpus.offsets) >= MIN_ITEMS_TO_EVALUATE
-
-
-def training_ends(corpus: Corpus) -> np.ndarray:
-    """Returns [U] int64 places in `items` where each user's training part ends."""
-    return corpus.offsets[1:] - 2 * has_targets(corpus)
-
-
 def training_samples(corpus: Corpus) -> Samples:
     """Returns every prefix of every training history, with the item that follows it.
 
     The first item of a history follows nothing, so it is never a target.
     """
-    starts, ends = corpus.offsets[:-1], training_ends(corpus)
+    starts, ends = corpus.offsets[:-1], corpus.splits.train_ends
     counts = np.maximum(ends - starts - 1, 0)  # [U]
     user = np.repeat(np.arange(corpus.num_users), counts)
     first = np.cumsum(counts) - counts  # [U] samples before each user's first one
@@ -103,36 +90,47 @@ def training_samples(corpus: Corpus) -> Samples:
     return _samples(user, starts[user], target)
 
 
-def held_out_samples(corpus: Corpus, split: str) -> Samples:
-    """Returns one sample a user that has targets, in the order of the users.
+def whole_training_samples(corpus: Corpus) -> Samples:
+    """Returns each training history of two items or more, its last item as the target."""
+    starts, lasts = corpus.offsets[:-1], corpus.splits.train_ends - 1
+    user = np.flatnonzero(lasts > starts)
+    return _samples(user, starts[user], lasts[user])
 
-    Args:
-        corpus: the corpus.
-        split: `valid` (the history without its last two items, then the last but one) or `test`
-            (the history without its last item, then the last).
-    """
-    from_end = {"valid": 2, "test": 1}[split]
-    user = np.flatnonzero(has_targets(corpus))
-    return _samples(user, corpus.offsets[user], corpus.offsets[user + 1] - from_end)
+
+def held_out_samples(corpus: Corpus, split: str) -> Samples:
+    """Returns one sample a user that has a target in `split` (valid or test), in their order."""
+    targets = corpus.splits.targets[split]
+    user = np.flatnonzero(targets >= 0)
+    return _samples(user, corpus.offsets[user], targets[user])
 
 
 def training_counts(corpus: Corpus) -> np.ndarray:
     """Returns [I] int64: how often each item occurs in the training parts."""
-    places = np.arange(len(corpus.items))
-    ends = np.repeat(training_ends(corpus), np.diff(corpus.offsets))  # [N]
-    return np.bincount(corpus.items[places < ends], minlength=corpus.num_items)
+    return np.bincount(corpus.items[in_training(corpus)], minlength=corpus.num_items)
+
+
+def in_training(corpus: Corpus) -> np.ndarray:
+    """Returns [N] bool: which interactions are for training."""
+    ends = np.repeat(corpus.splits.train_ends, np.diff(corpus.offsets))
+    return np.arange(len(corpus.items)) < ends
 
 
 def summary(corpus: Corpus) -> dict[str, float]:
     """Returns the corpus's counts under `data/`, and the source's facts."""
+    without_target = np.all([places < 0 for places in corpus.splits.targets.values()], axis=0)
+    test = held_out_samples(corpus, "test")
     counts = {
         "num_items": corpus.num_items,
         "num_users": corpus.num_users,
         "num_interactions": len(corpus.items),
-        "num_users_for_training_only": int((~has_targets(corpus)).sum()),
-        "num_repeated_test_targets": _num_repeated(corpus, held_out_samples(corpus, "test")),
+        "num_users_for_training_only": int(without_target.sum()),
+        "num_repeated_test_targets": _num_repeated(corpus, test),
+        "num_untrained_test_targets": int(
+            (training_counts(corpus)[corpus.items[test.target]] == 0).sum()
+        ),
     }
-    return {f"data/{name}": value for name, value in counts.items()} | corpus.facts
+    counts = {f"data/{name}": value for name, value in counts.items()}
+    return counts | corpus.splits.facts | corpus.facts
 
 
 def _num_repeated(corpus: Corpus, samples: Samples) -> int:

@@ -23,3 +23,24 @@ def gather(
     places = first[:, None] + jnp.arange(length)  # [B, L]
     mask = places < target[:, None]
     return jnp.where(mask, items[jnp.where(mask, places, 0)], 0), mask
+
+
+def draw_subsequences(
+    rng: jax.Array, start: jax.Array, last: jax.Array, max_history: int
+) -> tuple[jax.Array, jax.Array]:
+    """Draws a part of each history, as RQ-VAE-Recommender does: start [B] and target [B].
+
+    The start is uniform over the history but its last two items; the target is uniform over the
+    places from the second after the start to `max_history` after it, or the last item where that
+    is beyond it. So ends of histories are targets more often than with every prefix.
+
+    Args:
+        rng: key.
+        start: [B] int32 places where the histories begin.
+        last: [B] int32 places of their last items, each after its start.
+        max_history: the most items before the target.
+    """
+    start_rng, target_rng = jax.random.split(rng)
+    start = jax.random.randint(start_rng, start.shape, start, jnp.maximum(last - 1, start + 1))
+    target = start + jax.random.randint(target_rng, start.shape, 2, max_history + 1)
+    return start, jnp.minimum(target, last)

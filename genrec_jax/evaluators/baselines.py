@@ -27,9 +27,8 @@ def item_knn(corpus: Corpus) -> Callable[[Samples], np.ndarray]:
     candidate's score is its sum over the history (Sarwar et al., 2001, all neighbours). Items
     that score the same are in order of popularity.
     """
-    places = np.arange(len(corpus.items))
     owner = np.repeat(np.arange(corpus.num_users), np.diff(corpus.offsets))
-    in_training = places < corpus_lib.training_ends(corpus)[owner]
+    in_training = corpus_lib.in_training(corpus)
     users_items = _count_matrix(
         owner[in_training], corpus.items[in_training], (corpus.num_users, corpus.num_items)
     )

@@ -2,8 +2,9 @@
 
 The encoder reads [user], then for each item its Q codes and [separator]; user and separator are
 options. The decoder reads [start, code 0, ..., code Q-2]; its place h gives the logits of level h.
-Layers are pre-norm without biases, one relative bias serves all layers of a stack, nothing is
-scaled by sqrt(D), and each level has an output head of its own, tied to nothing.
+Layers are pre-norm without biases, one relative bias serves all layers of a stack (or learned
+places are added to its inputs), nothing is scaled by sqrt(D), and each level has an output head of
+its own, tied to nothing.
 
 B batch   P past items   Q levels   K codebook size   W beams     N heads
           S encoder places          D model width     T queries   H head width
@@ -19,6 +20,10 @@ from flax import nnx
 from genrec_jax import losses
 from genrec_jax.lookup import take_rows
 from genrec_jax.models import layers
+
+# How attention knows the order of its inputs: by a bias for each distance (T5), or by a learned
+# vector for each place, added to the inputs (as RQ-VAE-Recommender had before it moved to T5).
+POSITIONS = ("relative", "learned")
 
 
 class Memory(NamedTuple):
@@ -94,19 +99,43 @@ class Block(nnx.Module):
 
 
 class Stack(nnx.Module):
-    """Blocks with one relative bias between them, and a last norm."""
+    """Blocks, what tells them the order of their inputs, and a last norm."""
 
     def __init__(
-        self, num_layers, dim, num_heads, head_dim, hidden_dim, *, is_decoder, rngs, **options
+        self,
+        num_layers,
+        dim,
+        num_heads,
+        head_dim,
+        hidden_dim,
+        *,
+        is_decoder,
+        positions,
+        num_places,
+        rngs,
+        **options,
     ):
         self.blocks = nnx.List(
             Block(dim, num_heads, head_dim, hidden_dim, is_decoder=is_decoder, rngs=rngs, **options)
             for _ in range(num_layers)
         )
-        self.relative_bias = layers.RelativeBias(
-            num_heads, bidirectional=not is_decoder, std=dim**-0.5, rngs=rngs
-        )
+        if positions == "relative":
+            self.relative_bias = layers.RelativeBias(
+                num_heads, bidirectional=not is_decoder, std=dim**-0.5, rngs=rngs
+            )
+        else:
+            self.places = layers.normal(rngs, (num_places, dim), 1.0)
+        self.is_relative = positions == "relative"
         self.norm = layers.RMSNorm(dim)
+
+    def add_places(self, x: jax.Array, first: int = 0) -> jax.Array:
+        """Returns x [..., T, D], whose places are `first` and following, knowing them."""
+        if self.is_relative:
+            return x
+        return x + self.places[first : first + x.shape[-2]].astype(x.dtype)
+
+    def bias(self, query_places: np.ndarray, key_places: np.ndarray) -> jax.Array | None:
+        return self.relative_bias(query_places, key_places) if self.is_relative else None
 
 
 class EncoderDecoder(nnx.Module):
@@ -118,6 +147,8 @@ class EncoderDecoder(nnx.Module):
         dim, num_heads, head_dim, hidden_dim: widths of the layers.
         num_encoder_layers, num_decoder_layers: depths of the stacks.
         activation: of the feed-forward layers, a key of `layers.ACTIVATIONS`.
+        positions: a key of `POSITIONS`.
+        max_history: how many items the encoder reads, for learned places.
         dropout: rate on the inputs, on attention weights, on each layer's output, inside the
             feed-forward layers and on the last norms' outputs.
         use_separator: whether a learned token follows each item.
@@ -137,6 +168,8 @@ class EncoderDecoder(nnx.Module):
         num_encoder_layers: int,
         num_decoder_layers: int,
         activation: str,
+        positions: str,
+        max_history: int,
         dropout: float,
         use_separator: bool,
         num_user_bins: int,
@@ -144,9 +177,24 @@ class EncoderDecoder(nnx.Module):
         rngs: nnx.Rngs,
     ):
         widths = (dim, num_heads, head_dim, hidden_dim)
-        options = {"activation": activation, "dropout": dropout, "rngs": rngs}
-        self.encoder = Stack(num_encoder_layers, *widths, is_decoder=False, **options)
-        self.decoder = Stack(num_decoder_layers, *widths, is_decoder=True, **options)
+        options = {"activation": activation, "positions": positions, "dropout": dropout}
+        num_levels = len(level_sizes)
+        self.encoder = Stack(
+            num_encoder_layers,
+            *widths,
+            is_decoder=False,
+            num_places=max_history * (num_levels + use_separator) + bool(num_user_bins),
+            rngs=rngs,
+            **options,
+        )
+        self.decoder = Stack(
+            num_decoder_layers,
+            *widths,
+            is_decoder=True,
+            num_places=num_levels,
+            rngs=rngs,
+            **options,
+        )
         self.tokens = layers.normal(rngs, (sum(level_sizes), embedding_dim), 1.0)
         self.start = layers.normal(rngs, (1, embedding_dim), 1.0)
         if use_separator:
@@ -201,9 +249,9 @@ class EncoderDecoder(nnx.Module):
             rngs: with a `dropout` stream in training, None otherwise.
         """
         x, token_mask = self.encoder_inputs(codes, mask, users)
-        x = layers.dropout(x, self.dropout, rngs)
+        x = layers.dropout(self.encoder.add_places(x), self.dropout, rngs)
         places = np.arange(x.shape[1])
-        bias = self.encoder.relative_bias(places, places)
+        bias = self.encoder.bias(places, places)
         for block in self.encoder.blocks:
             x = block.attend_self(x, bias=bias, mask=token_mask[:, None, None, :], rngs=rngs)
             x = block.feed(x, rngs)
@@ -229,9 +277,10 @@ class EncoderDecoder(nnx.Module):
         self, codes: jax.Array, memory: Memory, rngs: nnx.Rngs | None = None
     ) -> list[jax.Array]:
         """Returns each level's logits [B, K] float32, given the true codes [B, Q] before it."""
-        x = layers.dropout(self.decoder_inputs(codes), self.dropout, rngs)  # [B, Q, D]
+        x = self.decoder.add_places(self.decoder_inputs(codes))  # [B, Q, D]
+        x = layers.dropout(x, self.dropout, rngs)
         places = np.arange(x.shape[1])
-        bias = self.decoder.relative_bias(places, places)
+        bias = self.decoder.bias(places, places)
         causal = places[:, None] >= places
         for block in self.decoder.blocks:
             x = block.attend_self(x, bias=bias, mask=causal, rngs=rngs)
@@ -277,8 +326,10 @@ class EncoderDecoder(nnx.Module):
         if level == 0:
             x = self._start(len(mask))
         else:
-            x = self._embed(codes, level - 1)
-        bias = self.decoder.relative_bias(np.array([level]), np.arange(level + 1))
+            x = self._embed(codes, level - 1)  # [B, W, D]
+        # The beams are all at one place, so they stand where places would.
+        x = self.decoder.add_places(x[..., None, :], first=level)[..., 0, :]
+        bias = self.decoder.bias(np.array([level]), np.arange(level + 1))
         new_caches = []
         for block, cache, keys_values in zip(self.decoder.blocks, caches, shared, strict=True):
             x, cache = block.attend_cached(x, cache, bias=bias)

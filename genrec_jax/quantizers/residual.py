@@ -72,3 +72,16 @@ def residual_quantize(
     codewords = jnp.stack(codewords)  # [Q, B, C]
     embedding = straight_through(x, codewords.sum(axis=0))
     return Quantized(embedding, jnp.stack(ids, axis=-1), jnp.stack(residuals), codewords)
+
+
+def reset_dead_codes(rng: jax.Array, x: jax.Array, codebooks: jax.Array) -> jax.Array:
+    """Returns codebooks [Q, K, C] in which codes that no row of x [N, C] chose start anew.
+
+    Such a code becomes a residual of its level, drawn at random, which will choose it (random
+    restarts of Dhariwal et al., 2020).
+    """
+    quantized = residual_quantize(x, codebooks)
+    num_codes = codebooks.shape[1]
+    rows = jax.random.choice(rng, len(x), (num_codes,), replace=len(x) < num_codes)
+    is_used = jax.vmap(lambda ids: jnp.bincount(ids, length=num_codes) > 0)(quantized.ids.T)
+    return jnp.where(is_used[..., None], codebooks, quantized.residuals[:, rows])

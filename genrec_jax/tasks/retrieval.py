@@ -39,6 +39,10 @@ _MINIMA = {
     "model.num_decoder_layers": 1,
     "model.num_user_bins": 0,
 } | train.MINIMA
+_SAMPLES = {
+    "prefixes": corpus_lib.training_samples,
+    "subsequences": corpus_lib.whole_training_samples,
+}
 _PROTOCOLS = {"": False, "_new": True}  # suffix of the split -> is the history excluded
 _EXAMPLES = "test", "_new"  # what examples.json shows
 _BASELINES = {"popularity": baselines.popularity, "itemknn": baselines.item_knn}
@@ -52,12 +56,14 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
     corpus = datasets.load(cache_dir, **config.data.to_dict())
     tokenizer = _tokenizer(config, corpus, workdir, cache_dir)
     semantic_ids = tokenizer["semantic_ids"]
-    training = corpus_lib.training_samples(corpus)
+    training = _SAMPLES[config.samples](corpus)
     held_out = _held_out(config, corpus)
-    if not len(training) or not len(held_out["test"]):
+    sizes = {"train": len(training)} | {split: len(part) for split, part in held_out.items()}
+    if not all(sizes.values()):
         raise UserError(
-            f"nothing to train on or to test: {len(training)} training samples, "
-            f"{len(held_out['test'])} users with {corpus_lib.MIN_ITEMS_TO_EVALUATE} or more items"
+            f"no samples in {', '.join(name for name, size in sizes.items() if not size)}: this "
+            f"data set's histories are too few or too short for --config.data.split="
+            f"{config.data.split}"
         )
 
     mesh = sharding.make_mesh()
@@ -65,7 +71,10 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
     fingerprint = files.digest(corpus.items, corpus.offsets, semantic_ids)
     data = sharding.replicate(mesh, data)
     model = encoder_decoder.model(
-        level_sizes=tokenizer["level_sizes"], dtype=_dtype(config.dtype), **config.model.to_dict()
+        level_sizes=tokenizer["level_sizes"],
+        max_history=config.max_history,
+        dtype=_dtype(config.dtype),
+        **config.model.to_dict(),
     )
     tx, schedule = optimizer.make(num_steps=config.num_steps, **config.optimizer.to_dict())
     evaluate = evaluator.Evaluator(
@@ -74,7 +83,7 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
         data,
         sharding.replicate(mesh, prefix_index.build(semantic_ids)),
         max_history=config.max_history,
-        longest_history=int((held_out["test"].target - held_out["test"].start).max()),
+        longest_history=max(int((part.target - part.start).max()) for part in held_out.values()),
         num_beams=config.eval.num_beams,
         batch_size=config.eval.batch_size,
     )
@@ -89,7 +98,7 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
         workdir=workdir,
         mesh=mesh,
         init=_init_fn(model, tokenizer["codebooks"] if config.tokens_from_codebooks else None),
-        loss_fn=_loss_fn(model, config.max_history),
+        loss_fn=_loss_fn(model, config.max_history, config.samples == "subsequences"),
         tx=tx,
         schedule=schedule,
         data=data,
@@ -97,6 +106,8 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
         num_samples=len(training),
         batch_size=config.batch_size,
         accumulation=config.accumulation,
+        ema_decay=config.ema_decay,
+        adjust=None,
         num_steps=config.num_steps,
         steps_per_call=config.steps_per_call,
         eval_every=config.eval_every,
@@ -137,9 +148,11 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
 def _check(config) -> None:
     """Refuses what would only fail later, before anything is computed."""
     checks.choice(config, "dtype", _DTYPES)
+    checks.choice(config, "samples", tuple(_SAMPLES))
     checks.choice(config, "model.activation", tuple(layers.ACTIVATIONS))
+    checks.choice(config, "model.positions", encoder_decoder.POSITIONS)
     checks.at_least(config, _MINIMA)
-    checks.fraction(config, "model.dropout")
+    checks.fraction(config, "model.dropout", "ema_decay")
     for name, batch_size, parts in (
         ("--config.batch_size", config.batch_size, config.accumulation),
         ("--config.eval.batch_size", config.eval.batch_size, 1),
@@ -186,12 +199,14 @@ def _tokenizer(config, corpus: Corpus, workdir: pathlib.Path, cache_dir: pathlib
 
 def _held_out(config, corpus: Corpus) -> dict[str, Samples]:
     """Returns the samples to evaluate by split, of all users or of a seeded choice of them."""
-    splits = {split: corpus_lib.held_out_samples(corpus, split) for split in ("valid", "test")}
-    num_users = len(splits["test"])
-    if 0 < config.eval.max_users < num_users:
-        rng = np.random.default_rng(config.seed)
-        chosen = np.sort(rng.choice(num_users, config.eval.max_users, replace=False))
-        splits = {split: samples.take(chosen) for split, samples in splits.items()}
+    splits = {}
+    for split in ("valid", "test"):
+        samples = corpus_lib.held_out_samples(corpus, split)
+        if 0 < config.eval.max_users < len(samples):
+            rng = np.random.default_rng(config.seed)
+            chosen = rng.choice(len(samples), config.eval.max_users, replace=False)
+            samples = samples.take(np.sort(chosen))
+        splits[split] = samples
     return splits
 
 
@@ -206,9 +221,15 @@ def _init_fn(model, codebooks: np.ndarray | None):
     return init
 
 
-def _loss_fn(model, max_history: int):
+def _loss_fn(model, max_history: int, draw_subsequences: bool):
     def loss_fn(params, data, indices, rng):
         samples = data["samples"].take(indices)
+        if draw_subsequences:
+            rng, draw_rng = jax.random.split(rng)
+            start, target = histories.draw_subsequences(
+                draw_rng, samples.start, samples.target, max_history
+            )
+            samples = Samples(samples.user, start, target)
         items, mask = histories.gather(data["items"], samples.start, samples.target, max_history)
         losses = model.bind(params).losses(
             data["semantic_ids"][items],

@@ -18,8 +18,10 @@ from genrec_jax.evaluators import tokenizer as evaluator
 from genrec_jax.models import rqvae
 from genrec_jax.quantizers import collisions, health, kmeans, residual
 
+_RESET_ITEMS = 65_536  # how many random items decide which codes are dead
 _MINIMA = {
     "seed": 0,
+    "reset_every": 0,
     "extra_code_size": 0,
     "kmeans_items": 0,
     "kmeans_iterations": 1,
@@ -43,11 +45,13 @@ def run(config, workdir: pathlib.Path, cache_dir: pathlib.Path | None = None) ->
         )
     embeddings = embedders.embed(corpus, cache_dir, **config.embedder.to_dict())
 
+    is_held_out = _hold_out(corpus.num_items, config.held_out_share, config.seed)
+
     mesh = sharding.make_mesh()
-    data = sharding.replicate(mesh, embeddings)
+    data = sharding.replicate(mesh, embeddings[~is_held_out])
     model = rqvae.model(embedding_dim=embeddings.shape[1], **config.model.to_dict())
     tx, schedule = optimizer.make(num_steps=config.num_steps, **config.optimizer.to_dict())
-    evaluate = evaluator.Evaluator(model, data)
+    evaluate = evaluator.Evaluator(model, sharding.replicate(mesh, embeddings), is_held_out)
     result = train.fit(
         name="tokenizer",
         workdir=workdir,
@@ -58,9 +62,11 @@ def run(config, workdir: pathlib.Path, cache_dir: pathlib.Path | None = None) ->
         schedule=schedule,
         data=data,
         data_fingerprint=files.digest(embeddings),
-        num_samples=corpus.num_items,
+        num_samples=len(data),
         batch_size=config.batch_size,
         accumulation=config.accumulation,
+        ema_decay=0.0,
+        adjust=_reset_fn(model, config.reset_every) if config.reset_every else None,
         num_steps=config.num_steps,
         steps_per_call=config.steps_per_call,
         eval_every=config.eval_every,
@@ -100,6 +106,7 @@ def _check(config) -> None:
     """Refuses what would only fail later, before anything is computed."""
     checks.choice(config, "model.residual_gradient", residual.RESIDUAL_GRADIENTS)
     checks.at_least(config, _MINIMA)
+    checks.fraction(config, "held_out_share")
     sharding.check_batch_size("--config.batch_size", config.batch_size, config.accumulation)
 
 
@@ -125,6 +132,30 @@ def _init_fn(model, config):
         return params | {"codebooks": codebooks}
 
     return init
+
+
+def _hold_out(num_items: int, share: float, seed: int) -> np.ndarray:
+    """Returns [I] bool: a seeded choice of a share of the items."""
+    order = np.random.default_rng(seed).permutation(num_items)
+    return order < round(share * num_items)
+
+
+def _reset_fn(model, every: int) -> train.AdjustFn:
+    """Returns what gives dead codes a new start every so many steps."""
+
+    def reset(params, embeddings, rng):
+        sample_rng, reset_rng = jax.random.split(rng)
+        num_items = min(_RESET_ITEMS, len(embeddings))
+        sample = jax.random.choice(sample_rng, embeddings, (num_items,), replace=False)
+        latents = model.bind(params).encode(sample)
+        codebooks = residual.reset_dead_codes(reset_rng, latents, params["codebooks"])
+        return params | {"codebooks": codebooks}
+
+    def adjust(params, embeddings, step, rng):
+        is_due = (step > 0) & (step % every == 0)
+        return jax.lax.cond(is_due, reset, lambda params, *_: params, params, embeddings, rng)
+
+    return adjust
 
 
 def loss_fn(model) -> train.LossFn:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from genrec_jax.data import corpus as corpus_lib
+from genrec_jax.data import splits
 from genrec_jax.data.corpus import Corpus
 
 HISTORIES = [[5, 6, 7, 8], [1, 2], [3], [9, 9, 4], []]
@@ -24,6 +25,7 @@ def make(histories=HISTORIES, num_items=10, texts=None):
         items=np.array([item for history in histories for item in history], np.int32),
         offsets=np.concatenate([[0], np.cumsum(lengths)]),
         times=None,
+        splits=splits.leave_one_out(np.concatenate([[0], np.cumsum(lengths)])),
         facts={"reachable/test/recall@10": 0.5},
     )
 
@@ -97,6 +99,7 @@ def test_summary_counts_users_for_training_only():
         "data/num_interactions": 10,
         "data/num_users_for_training_only": 3,
         "data/num_repeated_test_targets": 0,
+        "data/num_untrained_test_targets": 2,
         "reachable/test/recall@10": 0.5,
     }
 

@@ -5,6 +5,7 @@ import pytest
 from genrec_jax.data import datasets
 from genrec_jax.errors import UserError
 
+LEAVE_ONE_OUT = {"split": "leave_one_out", "valid_share": 0.1, "test_share": 0.1}
 SHOP = {"seed": 0, "num_users": 20, "num_items": 100}
 
 
@@ -14,8 +15,10 @@ def write(folder):
     (folder / "sequences.txt").write_text("u a\n")
 
 
-def load(cache, dataset, folder=""):
-    return datasets.load(cache, dataset=dataset, dir=str(folder), synthetic_shop=SHOP)
+def load(cache, dataset, folder="", **changes):
+    return datasets.load(
+        cache, dataset=dataset, dir=str(folder), synthetic_shop=SHOP, **LEAVE_ONE_OUT | changes
+    )
 
 
 def test_the_synthetic_shop_needs_no_folder(tmp_path):

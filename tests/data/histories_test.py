@@ -1,7 +1,11 @@
 """Histories cut from the flat array."""
 
+import collections
+
+import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from genrec_jax.data import histories
 
@@ -28,3 +32,27 @@ def test_an_empty_history_reads_nothing():
     items, mask = gather(4, 4, 2)
     np.testing.assert_array_equal(items, [[0, 0]])
     assert not mask.any()
+
+
+@pytest.mark.parametrize(
+    "length, max_history, expected",
+    [
+        (2, 4, {(0, 1): 1}),
+        (3, 4, {(0, 2): 1}),
+        # Two starts; from each the target is two, three or four places on, or the last.
+        (4, 4, {(0, 2): 1 / 6, (0, 3): 2 / 6, (1, 3): 3 / 6}),
+        (5, 2, {(0, 2): 1 / 3, (1, 3): 1 / 3, (2, 4): 1 / 3}),
+    ],
+)
+def test_parts_of_histories_are_drawn_as_stated(length, max_history, expected):
+    draws, first = 6000, 10
+    start, target = histories.draw_subsequences(
+        jax.random.key(0), jnp.full(draws, first), jnp.full(draws, first + length - 1), max_history
+    )
+    counts = collections.Counter(
+        zip((start - first).tolist(), (target - first).tolist(), strict=True)
+    )
+    assert counts.keys() == expected.keys()
+    for part, share in expected.items():
+        deviation = (share * (1 - share) / draws) ** 0.5
+        assert abs(counts[part] / draws - share) <= 4 * deviation

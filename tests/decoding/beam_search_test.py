@@ -34,6 +34,8 @@ class World:
             num_encoder_layers=1,
             num_decoder_layers=2,
             activation="relu",
+            positions="relative",
+            max_history=PAST,
             dropout=0.0,
             use_separator=False,
             num_user_bins=0,

@@ -31,6 +31,8 @@ def world():
         num_encoder_layers=1,
         num_decoder_layers=1,
         activation="relu",
+        positions="relative",
+        max_history=MAX_HISTORY,
         dropout=0.5,  # must not matter
         use_separator=False,
         num_user_bins=4,

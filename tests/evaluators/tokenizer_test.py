@@ -17,12 +17,13 @@ MODEL = rqvae.model(
 )
 PARAMS = MODEL.init(jax.random.key(0))
 X = np.random.default_rng(0).normal(size=(23, 4)).astype(np.float32)
+NONE = np.zeros(23, bool)
 
 
 def test_calls_change_nothing(monkeypatch):
-    whole, losses = tokenizer.Evaluator(MODEL, X).assign(PARAMS)
+    whole, losses = tokenizer.Evaluator(MODEL, X, NONE).assign(PARAMS)
     monkeypatch.setattr(tokenizer, "_ROWS", 10)
-    parts, parts_losses = tokenizer.Evaluator(MODEL, X).assign(PARAMS)
+    parts, parts_losses = tokenizer.Evaluator(MODEL, X, NONE).assign(PARAMS)
     np.testing.assert_array_equal(parts, whole)
     assert whole.shape == (23, 2)
     for name, value in losses.items():
@@ -30,8 +31,20 @@ def test_calls_change_nothing(monkeypatch):
 
 
 def test_losses_are_means_over_the_catalogue():
-    values = tokenizer.Evaluator(MODEL, X).run(PARAMS)
+    values = tokenizer.Evaluator(MODEL, X, NONE).run(PARAMS)
     output = MODEL.bind(PARAMS)(X)
     loss = float(output.reconstruction_loss.mean())
     np.testing.assert_allclose(values["tokenizer/reconstruction_loss"], loss, rtol=1e-5)
     assert values["tokenizer/unique_before"] == len(np.unique(output.quantized.ids, axis=0)) / 23
+
+
+def test_held_out_items_have_a_loss_of_their_own():
+    is_held_out = np.arange(23) % 7 == 0
+    values = tokenizer.Evaluator(MODEL, X, is_held_out).run(PARAMS)
+    output = MODEL.bind(PARAMS)(X[is_held_out])
+    loss = float(output.reconstruction_loss.mean())
+    np.testing.assert_allclose(values["tokenizer/held_out_reconstruction_loss"], loss, rtol=1e-5)
+    without = tokenizer.Evaluator(MODEL, X, NONE).run(PARAMS)
+    assert "tokenizer/held_out_reconstruction_loss" not in without
+    loss = without["tokenizer/reconstruction_loss"]
+    np.testing.assert_allclose(values["tokenizer/reconstruction_loss"], loss, rtol=1e-6)

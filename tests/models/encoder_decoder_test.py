@@ -11,6 +11,8 @@ from flax import nnx
 from genrec_jax.models import encoder_decoder
 
 LEVELS = (7, 5, 6, 3)
+TOKENS = {"use_separator": True, "num_user_bins": 3}
+LAYOUTS = [{}, TOKENS, TOKENS | {"positions": "learned"}]
 
 
 @functools.cache
@@ -26,6 +28,8 @@ def make(**changes):
         "num_encoder_layers": 2,
         "num_decoder_layers": 2,
         "activation": "relu",
+        "positions": "relative",
+        "max_history": 6,
         "dropout": 0.3,
         "use_separator": False,
         "num_user_bins": 0,
@@ -56,7 +60,7 @@ def losses_of(model, params):
     return jax.jit(lambda *args, **kwargs: model.bind(params).losses(*args, **kwargs))
 
 
-@pytest.mark.parametrize("changes", [{}, {"use_separator": True, "num_user_bins": 3}])
+@pytest.mark.parametrize("changes", LAYOUTS)
 def test_searching_step_by_step_equals_decoding_at_once(changes):
     model, params = make(**changes)
     codes, mask, targets = batch()
@@ -102,7 +106,7 @@ def test_beams_do_not_see_each_other():
     assert np.abs(together[:, 0] - together[:, 1]).max() > 1e-3
 
 
-@pytest.mark.parametrize("changes", [{}, {"use_separator": True, "num_user_bins": 3}])
+@pytest.mark.parametrize("changes", LAYOUTS)
 def test_padding_changes_nothing(changes):
     model, params = make(**changes)
     codes, mask, targets = batch()
@@ -115,13 +119,21 @@ def test_padding_changes_nothing(changes):
     np.testing.assert_allclose(padded, expected, atol=1e-5)
 
 
-def test_the_order_of_the_history_matters():
-    model, params = make()
+@pytest.mark.parametrize("positions", encoder_decoder.POSITIONS)
+def test_the_order_of_the_history_matters(positions):
+    model, params = make(positions=positions)
     codes, _, targets = batch()
     mask = np.ones(codes.shape[:2], bool)
     losses = losses_of(model, params)
     forward, backward = (losses(c, mask, targets) for c in (codes, codes[:, ::-1]))
     assert np.abs(forward - backward).max() > 1e-3
+
+
+def test_learned_places_have_a_row_for_each_place():
+    _, params = make(positions="learned", use_separator=True, num_user_bins=3)
+    assert params["encoder"]["places"].shape == (1 + 6 * (4 + 1), 8)
+    assert params["decoder"]["places"].shape == (4, 8)
+    assert "relative_bias" not in params["encoder"]
 
 
 def test_users_share_tokens_modulo_the_bins():

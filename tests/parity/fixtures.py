@@ -87,6 +87,8 @@ def t5_model(meta: dict, *, full: bool):
         num_encoder_layers=config["num_layers"],
         num_decoder_layers=meta["t5config"]["decoder"]["num_layers"],
         activation=config["dense_act_fn"],
+        positions="relative",
+        max_history=0,  # serves learned places only
         dropout=config["dropout_rate"],
         use_separator=full,
         num_user_bins=meta["num_user_bins"] if full else 0,

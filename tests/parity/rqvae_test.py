@@ -106,7 +106,9 @@ def train_curve(fixture, dtype, weight_decay):
     model = fixtures.rqvae_model(meta)
     tx = optax.adamw(meta["lr"], *meta["betas"], eps=meta["eps"], weight_decay=weight_decay)
     mesh = jax.make_mesh((1,), ("data",), (jax.sharding.AxisType.Auto,), devices=jax.devices()[:1])
-    train_superbatch = train.make_train_superbatch(tokenizer.loss_fn(model), tx, mesh, 1)
+    train_superbatch = train.make_train_superbatch(
+        tokenizer.loss_fn(model), tx, mesh, accumulation=1, ema_decay=0.0, adjust=None
+    )
     params = fixtures.as_dtype(fixtures.rqvae_params(fixture.below("init/")), dtype)
     state = {"params": params, "opt_state": tx.init(params), "step": jnp.zeros((), jnp.int32)}
     state = jax.device_put(state, sharding.replicated(mesh))

@@ -71,3 +71,23 @@ def test_the_codebook_learns_from_the_codeword_that_was_chosen_alone(mode):
 def test_an_unknown_mode_is_refused():
     with pytest.raises(ValueError, match="residual_gradient"):
         residual.residual_quantize(jnp.zeros((1, 2)), CODEBOOKS, "leak")
+
+
+def test_dead_codes_start_anew_as_residuals_of_their_level():
+    x = jnp.array([[0.1, 0.0], [0.9, 1.0], [1.1, 1.0]])
+    codebooks = jnp.array([[[0.0, 0.0], [9.0, 9.0], [1.0, 1.0]], [[0.0, 0.0], [7.0, 7.0], [8, 0]]])
+    residuals = np.array([[0.1, 0.0], [-0.1, 0.0], [0.1, 0.0]], np.float32)
+    reset = np.asarray(residual.reset_dead_codes(jax.random.key(0), x, codebooks))
+    np.testing.assert_array_equal(reset[0, [0, 2]], codebooks[0, jnp.array([0, 2])])  # in use
+    assert reset[0, 1].tolist() in x.tolist()
+    np.testing.assert_array_equal(reset[1, 0], codebooks[1, 0])
+    for code in (1, 2):
+        assert np.isclose(reset[1, code], residuals, atol=1e-6).all(axis=1).any()
+    again = residual.reset_dead_codes(jax.random.key(0), x, codebooks)
+    np.testing.assert_array_equal(again, reset)
+
+
+def test_codes_that_are_all_in_use_stay():
+    x = jnp.array([[0.0, 0.0], [4.0, 0.0], [5.0, 0.0], [0.0, 1.0]])
+    reset = residual.reset_dead_codes(jax.random.key(0), x, CODEBOOKS)
+    np.testing.assert_array_equal(reset, CODEBOOKS)

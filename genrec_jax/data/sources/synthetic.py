@@ -14,11 +14,11 @@ import hashlib
 
 import numpy as np
 
-from genrec_jax.data.corpus import MIN_ITEMS_TO_EVALUATE
 from genrec_jax.data.records import Records, Source
+from genrec_jax.data.splits import MIN_ITEMS_TO_LEAVE_ONE_OUT
 from genrec_jax.errors import UserError
 
-_VERSION = "1"
+_VERSION = "2"
 _TREE = {
     "Kitchen": {
         "Cookware": ["Skillet", "Saucepan", "Stockpot", "Wok"],
@@ -62,6 +62,7 @@ _BRANDS = [
 _STYLES = ["Classic", "Compact", "Professional", "Travel", "Recycled", "Limited Edition"]
 
 _LENGTH_MEAN, _LENGTH_RANGE = 14, (2, 30)  # histories: Poisson, cut to the range
+_FIRST_DAYS, _LEAVING = (0, 700), 1 / 30  # when users come, and return after 30 days on average
 _MIN_ITEMS = 100  # more than a history is long, and at least one of each kind
 _FORGETTING = 0.5  # how much less each older item pulls than the next younger one
 _KIND_WEIGHTS = {"same": 6.0, "next": 10.0, "section": 1.5, "department": 0.15, "any": 0.004}
@@ -91,12 +92,17 @@ def source(seed: int, num_users: int, num_items: int) -> Source:
 
 
 def _generate(seed: int, num_users: int, num_items: int) -> Records:
-    catalogue_rng, user_rng = np.random.default_rng(seed).spawn(2)
+    catalogue_rng, user_rng, time_rng = np.random.default_rng(seed).spawn(3)
     items, kernel, popularity = _catalogue(catalogue_rng, num_items)
     histories, facts = _histories(user_rng, kernel, popularity, num_users)
+    first_days = time_rng.integers(*_FIRST_DAYS, size=num_users)
     users = (
-        {"user_id": f"user-{number}", "items": history, "times": list(range(len(history)))}
-        for number, history in enumerate(histories)
+        {
+            "user_id": f"user-{number}",
+            "items": history,
+            "times": (day + time_rng.geometric(_LEAVING, len(history)).cumsum()).tolist(),
+        }
+        for number, (day, history) in enumerate(zip(first_days, histories, strict=True))
     )
     return Records(items, users, facts)
 
@@ -164,7 +170,7 @@ def _histories(rng: np.random.Generator, kernel, popularity, num_users: int):
         chances = np.where(owned, 0.0, pull)
         chances /= chances.sum(axis=1, keepdims=True)
         for split, distance in from_end.items():
-            is_target = (lengths - distance == place) & (lengths >= MIN_ITEMS_TO_EVALUATE)
+            is_target = (lengths - distance == place) & (lengths >= MIN_ITEMS_TO_LEAVE_ONE_OUT)
             likeliest = np.partition(chances[is_target], -10, axis=1)[:, -10:]
             reachable[split].append(likeliest.sum(axis=1))
         draw = rng.random((num_users, 1))
