@@ -117,8 +117,9 @@ def _checksum(path: str) -> str:
 
 
 def _standardize(embeddings: np.ndarray) -> np.ndarray:
-    is_constant = (embeddings == embeddings[0]).all(axis=0)  # rounding gives it a deviation too
     mean, std = embeddings.mean(axis=0), embeddings.std(axis=0)
+    is_constant = (embeddings == embeddings[0]).all(axis=0)  # rounding gives it a deviation too
+    is_constant |= std == 0  # differences whose squares float32 cannot hold
     return np.where(is_constant, 0, (embeddings - mean) / np.where(is_constant, 1, std))
 
 
@@ -126,10 +127,15 @@ def _read_cache(array_path: pathlib.Path) -> np.ndarray | None:
     side_car = array_path.with_suffix(".json")
     if not side_car.exists() or not array_path.exists():  # the side-car is written last
         return None
-    if files.sha256(array_path) != files.read_json(side_car)["array_sha256"]:
-        _log.warning("%s is damaged: computing the embeddings again", array_path)
+    try:
+        checksum = files.read_json(side_car)["array_sha256"]
+    except (ValueError, KeyError, TypeError):  # not JSON, or not what `_write_cache` writes
+        checksum = None
+    data = array_path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != checksum:
+        _log.warning("%s or its .json is damaged: computing the embeddings again", array_path)
         return None
-    return np.load(array_path, allow_pickle=False)
+    return np.load(io.BytesIO(data), allow_pickle=False)
 
 
 def _write_cache(array_path: pathlib.Path, embeddings: np.ndarray, settings: dict) -> None:

@@ -1,5 +1,7 @@
 """Embeddings and their cache."""
 
+import concurrent.futures
+import hashlib
 import json
 import logging
 
@@ -52,6 +54,13 @@ def test_a_constant_dimension_becomes_zero(tmp_path):
     np.testing.assert_allclose(embeddings[:, 1].std(), 1, rtol=1e-5)
 
 
+def test_a_dimension_too_small_to_be_standardised_becomes_zero(tmp_path):
+    path = save(tmp_path, np.array([[n * 1e-33, n] for n in range(10)], np.float32))
+    embeddings = embed(tmp_path, name="precomputed", path=path)
+    np.testing.assert_array_equal(embeddings[:, 0], 0)
+    np.testing.assert_allclose(embeddings[:, 1].std(), 1, rtol=1e-5)
+
+
 def test_a_cache_without_its_array_is_computed_again(tmp_path):
     first = embed(tmp_path)
     (path,) = tmp_path.glob("*.npy")
@@ -90,6 +99,44 @@ def test_a_damaged_cache_is_computed_again(tmp_path, caplog):
     np.testing.assert_array_equal(embed(tmp_path), first)
     assert "is damaged" in caplog.text
     np.testing.assert_array_equal(np.load(path), first)
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    ['{"embedder": "lsa"', "", "not JSON", "[1, 2]", "null", '{"embedder": "lsa"}', "\xff"],
+)
+def test_a_damaged_side_car_is_written_again(tmp_path, caplog, damaged):
+    first = embed(tmp_path)
+    (side_car,) = tmp_path.glob("*.json")
+    whole = side_car.read_text()
+    side_car.write_bytes(damaged.encode("latin-1"))
+    np.testing.assert_array_equal(embed(tmp_path), first)
+    (warning,) = caplog.messages
+    assert side_car.stem in warning and "is damaged" in warning
+    assert side_car.read_text() == whole
+    embed(tmp_path)
+    assert len(caplog.messages) == 1
+
+
+def test_runs_that_share_a_cache_may_write_it_at_once(tmp_path):
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(lambda _: embed(tmp_path), range(8)))
+    (path,) = tmp_path.glob("*.npy")
+    for result in results:
+        np.testing.assert_array_equal(result, np.load(path))
+    assert {file.suffix for file in tmp_path.iterdir()} == {".npy", ".json"}  # no partial ones
+    side_car = json.loads(path.with_suffix(".json").read_text())
+    assert side_car["array_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_the_name_is_a_hash_of_all_that_was_asked_for(tmp_path):
+    embed(tmp_path)
+    (path,) = tmp_path.glob("*.json")
+    side_car = json.loads(path.read_text())
+    asked = {key: side_car[key] for key in side_car.keys() - {"shape", "array_sha256"}}
+    assert asked.keys() > {"embedder", "version", "dim", "seed", "catalogue", "standardize"}
+    text = json.dumps(asked, sort_keys=True)
+    assert path.stem == hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def save(folder, array, **options):
