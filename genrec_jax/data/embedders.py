@@ -4,12 +4,12 @@ The cache is `<hash>.npy`, [I, E] float32, beside `<hash>.json`, which says what
 embedder with its settings, the text template, the catalogue) and the checksum of the array.
 """
 
+import functools
 import hashlib
 import io
 import json
 import logging
 import pathlib
-import zipfile
 
 import numpy as np
 from sklearn.decomposition import TruncatedSVD
@@ -17,6 +17,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from genrec_jax import files
 from genrec_jax.data import corpus as corpus_lib
+from genrec_jax.data import embedding_files
 from genrec_jax.data.corpus import Corpus
 from genrec_jax.errors import UserError
 
@@ -32,9 +33,9 @@ def embed(
     Args:
         corpus: the catalogue.
         directory: the cache; any number of runs may share it.
-        name: `lsa` or `precomputed`, the functions below.
+        name: `lsa`, the function below, or `precomputed`, a file that exists.
         dim: the width E of `lsa`.
-        path: the file of `precomputed`.
+        path: the file of `precomputed`, as `embedding_files` describes it.
         standardize: shift and scale each dimension to mean 0 and standard deviation 1.
         seed: of `lsa`.
     """
@@ -42,8 +43,10 @@ def embed(
     settings |= {"text_template": corpus.text_template, "catalogue": corpus_lib.fingerprint(corpus)}
     if name == "lsa":
         settings |= {"dim": dim, "seed": seed}
+        compute = functools.partial(lsa, corpus.texts, dim, seed)
     elif name == "precomputed":
-        settings |= {"file_sha256": _checksum(path)}
+        settings |= {"file_sha256": embedding_files.checksum(path)}
+        compute = functools.partial(embedding_files.read, path, corpus.item_ids)
     else:
         raise UserError(f"unknown embedder {name!r}: choose lsa or precomputed")
     key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
@@ -52,10 +55,7 @@ def embed(
     if cached is not None:
         return cached
 
-    if name == "lsa":
-        embeddings = lsa(corpus.texts, dim, seed)
-    else:
-        embeddings = precomputed(path, corpus.num_items)
+    embeddings = compute()
     if standardize:
         embeddings = _standardize(embeddings)
     _write_cache(array_path, embeddings, settings)
@@ -84,36 +84,6 @@ def lsa(texts: list[str], dim: int, seed: int) -> np.ndarray:
         _log.warning("lsa: %d dimensions instead of %d: there are no more", width, dim)
     svd = TruncatedSVD(width, random_state=seed)
     return svd.fit_transform(weights).astype(np.float32)
-
-
-def precomputed(path: str, num_items: int) -> np.ndarray:
-    """Reads embeddings from an .npy file with one row an item, in the catalogue's order."""
-    try:
-        embeddings = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: not an .npy array of numbers: {error}") from error
-    if not isinstance(embeddings, np.ndarray) or embeddings.ndim != 2:
-        raise UserError(f"{path}: expected one array [items, width]")
-    if len(embeddings) != num_items:
-        raise UserError(
-            f"{path} has {len(embeddings)} rows, the catalogue has {num_items} items: give one "
-            "row an item, in the catalogue's order"
-        )
-    if not np.can_cast(embeddings.dtype, np.float64):
-        raise UserError(f"{path}: every value must be a number, not {embeddings.dtype}")
-    with np.errstate(over="ignore"):
-        embeddings = embeddings.astype(np.float32)
-    if not np.isfinite(embeddings).all():
-        raise UserError(f"{path}: every value must be a finite number in float32")
-    return embeddings
-
-
-def _checksum(path: str) -> str:
-    if not path or not pathlib.Path(path).is_file():
-        raise UserError(
-            f"no file {path!r} of precomputed embeddings: give an .npy by --config.embedder.path"
-        )
-    return files.sha256(path)
 
 
 def _standardize(embeddings: np.ndarray) -> np.ndarray:
