@@ -33,9 +33,9 @@ def data(dataset: str) -> ConfigDict:
 def embedder(smoke: bool) -> ConfigDict:
     """Returns how items become vectors."""
     config = ConfigDict()
-    config.name = "lsa"
-    config.dim = 64 if smoke else 128
-    config.path = ""  # of embedder `precomputed`
+    config.name = "lsa"  # or "minilm", "precomputed"
+    config.dim = 64 if smoke else 128  # of `lsa`
+    config.path = ""  # of `precomputed`
     config.standardize = True
-    config.seed = 0
+    config.seed = 0  # of `lsa`
     return config

