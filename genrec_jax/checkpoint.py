@@ -13,9 +13,11 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
+from genrec_jax import files
 from genrec_jax.errors import UserError
 
 _policies = ocp.checkpoint_managers
+_DIGESTS = "digests.json"
 
 
 class Checkpoints:
@@ -74,25 +76,37 @@ def saved_steps(workdir: str | pathlib.Path) -> list[int]:
 
 
 def export(workdir: str | pathlib.Path, arrays: dict[str, Any], meta: dict) -> None:
-    """Writes `export/`: each entry of `arrays`, a pytree, as an item of its own, and `meta`."""
+    """Writes `export/`: each entry of `arrays`, a pytree, as an item of its own, and `meta`.
+
+    `digests.json` comes last, the SHA-256 of every file: an export without it is not finished.
+    """
+    path = _export_path(workdir)
     items = {name: ocp.args.StandardSave(tree) for name, tree in arrays.items()}
     with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
         checkpointer.save(
-            _export_path(workdir),
-            ocp.args.Composite(**items, meta=ocp.args.JsonSave(meta)),
-            force=True,
+            path, ocp.args.Composite(**items, meta=ocp.args.JsonSave(meta)), force=True
         )
+    written = sorted(file for file in path.rglob("*") if file.is_file())
+    digests = {file.relative_to(path).as_posix(): files.sha256(file) for file in written}
+    files.write_json(path / _DIGESTS, digests)
 
 
 def load_export(workdir: str | pathlib.Path, names: Iterable[str]) -> tuple[dict, dict]:
     """Returns the named arrays of an export, in host memory, and its `meta`.
 
     Raises:
-        UserError: if there is no export in `workdir`.
+        UserError: if there is no export in `workdir`, a file of it is missing or not what was
+            written, or it is of a stage that has no such arrays.
     """
     path = _export_path(workdir)
-    if not path.is_dir():
-        raise UserError(f"no finished run in {workdir}: {path} is missing; run that stage first")
+    names = list(names)
+    there = _check_whole(workdir, path)
+    for name in names:
+        if name not in there:
+            raise UserError(
+                f"{workdir} is the run of another stage: it exports no {name}, only "
+                f"{', '.join(sorted(there - {'meta'}))}"
+            )
     with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
         restored = checkpointer.restore(
             path,
@@ -101,6 +115,30 @@ def load_export(workdir: str | pathlib.Path, names: Iterable[str]) -> tuple[dict
             ),
         )
     return {name: jax.device_get(restored[name]) for name in names}, restored["meta"]
+
+
+def _check_whole(workdir: str | pathlib.Path, path: pathlib.Path) -> set[str]:
+    """Returns the names of the items in an export; each file must be the one that was written.
+
+    Orbax would find most damage too, but says so in many pages, and reads past some of it.
+    """
+    if not (path / _DIGESTS).is_file():
+        missing = path / _DIGESTS if path.is_dir() else path
+        raise UserError(f"no finished run in {workdir}: {missing} is missing; run that stage first")
+    remedy = (
+        f"copy it again, or delete {path.parent / 'metrics.json'} and run that stage again, which "
+        "goes on from its checkpoints"
+    )
+    try:
+        digests = files.read_json(path / _DIGESTS)
+    except ValueError as error:
+        raise UserError(f"{path / _DIGESTS} is damaged: {remedy}") from error
+    for name, digest in digests.items():
+        if not (path / name).is_file():
+            raise UserError(f"{path / name} is missing: {remedy}")
+        if files.sha256(path / name) != digest:
+            raise UserError(f"{path / name} is damaged: {remedy}")
+    return {name.partition("/")[0] for name in digests if "/" in name}
 
 
 def _export_path(workdir) -> pathlib.Path:

@@ -1,26 +1,37 @@
 """Files that are either whole or absent."""
 
+import contextlib
 import hashlib
 import json
 import os
 import pathlib
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 
-def write_atomically(path: str | os.PathLike, data: bytes) -> None:
-    """Writes `data` beside `path` and renames it, so that no reader sees a part of it."""
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
+    """Gives a path beside `path` to write to, and renames it to `path` unless the block raises.
+
+    So no reader sees a part of the file, and nothing is left of one that was not finished.
+    """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # A name of its own, for other processes may be writing the same file.
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     try:
-        partial.write_bytes(data)
+        yield partial
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def write_atomically(path: str | os.PathLike, data: bytes) -> None:
+    with replacing(path) as partial:
+        partial.write_bytes(data)
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:

@@ -17,6 +17,7 @@ from genrec_jax.errors import UserError
 _DESCRIPTION = "The run's config file and its argument, such as configs/rqvae.py:beauty,smoke."
 _CONFIG = config_flags.DEFINE_config_file("config", None, _DESCRIPTION)
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder. Default: runs/NAME-DATASET.")
+_REPEATED = ("recommend",)  # quick stages that read files which may change: computed each time
 
 
 def main(argv: list[str]) -> None:
@@ -26,9 +27,15 @@ def main(argv: list[str]) -> None:
             f"unexpected argument {argv[1]!r}: settings are given as --config.KEY=VALUE"
         )
     config = _CONFIG.value
-    directory = pathlib.Path(_WORKDIR.value or f"runs/{config.name}-{config.data.dataset}")
+    name = f"{config.name}-{config.data.dataset}" if "data" in config else config.name
+    directory = pathlib.Path(_WORKDIR.value or f"runs/{name}")
     task = _task(config.task)
-    metrics = workdir.run_once(directory, config.to_dict(), lambda: task.run(config, directory))
+    metrics = workdir.run_once(
+        directory,
+        config.to_dict(),
+        lambda: task.run(config, directory),
+        again=config.task in _REPEATED,
+    )
     tables.print_metrics(metrics)
     if (directory / "examples.json").exists():
         tables.print_examples(files.read_json(directory / "examples.json"))

@@ -36,12 +36,11 @@ def print_examples(examples: list[dict]) -> None:
     """Prints what is recommended to a few users, beside their histories."""
     console = rich.console.Console()
     for example in examples:
+        next_item = f", whose next item was: {example['target']}" if "target" in example else ""
         table = rich.table.Table(
             _title_column("history, latest last"),
             _title_column("recommended, best first"),
-            title=rich.markup.escape(
-                f"User {example['user_id']}, whose next item was: {example['target']}"
-            ),
+            title=rich.markup.escape(f"User {example['user_id']}{next_item}"),
             title_justify="left",
             box=rich.box.SIMPLE_HEAD,
             expand=True,

@@ -12,9 +12,12 @@ _log = logging.getLogger(__name__)
 
 
 def run_once(
-    workdir: str | pathlib.Path, config: dict, run: Callable[[], dict[str, float]]
+    workdir: str | pathlib.Path,
+    config: dict,
+    run: Callable[[], dict[str, float]],
+    again: bool = False,
 ) -> dict[str, float]:
-    """Returns the metrics of the run in `workdir`, running it unless it is finished.
+    """Returns the metrics of the run in `workdir`, running it unless it is finished, or `again`.
 
     `config.json` says what the folder is for; `metrics.json` exists once the run is finished. A
     mistake of the user's that shows before anything is saved takes `config.json` away again, so
@@ -35,7 +38,7 @@ def run_once(
             _check_same(workdir, files.read_json(config_path), config)
     except OSError as error:
         raise UserError(f"cannot use {workdir} as --workdir: {error.strerror}") from error
-    if metrics_path.exists():
+    if metrics_path.exists() and not again:
         _log.info("%s is finished", workdir)
         return files.read_json(metrics_path)
     try:

@@ -1,5 +1,7 @@
 """Checkpoints to resume from and to hand on."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -100,4 +102,57 @@ def test_an_export_is_replaced_as_a_whole(tmp_path):
 
 def test_a_missing_export_is_named(tmp_path):
     with pytest.raises(UserError, match=r"no finished run in .* run that stage first"):
+        checkpoint.load_export(tmp_path, ["a"])
+
+
+def test_the_run_of_another_stage_is_named(tmp_path):
+    checkpoint.export(tmp_path, {"a": np.zeros(2), "b": np.zeros(2)}, {})
+    with pytest.raises(UserError, match=r"is the run of another stage: it exports no c, only a, b"):
+        checkpoint.load_export(tmp_path, ["a", "c"])
+
+
+def test_an_export_that_was_not_finished_is_none(tmp_path):
+    checkpoint.export(tmp_path, {"a": np.zeros(2)}, {})
+    (tmp_path / "export" / "digests.json").unlink()  # which is written last
+    with pytest.raises(UserError, match=r"no finished run in .*digests.json is missing; run that"):
+        checkpoint.load_export(tmp_path, ["a"])
+
+
+def cut_off(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def flip_a_bit(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("damage", [cut_off, flip_a_bit, lambda path: path.unlink()])
+def test_damage_anywhere_in_an_export_is_found(tmp_path, damage):
+    arrays = {"a": {"b": [np.arange(1000), np.ones(3)]}, "c": np.ones(3)}
+    checkpoint.export(tmp_path, arrays, {"titles": ["x" * 100]})
+    folder = tmp_path / "export"
+    digests = json.loads((folder / "digests.json").read_text())
+    assert {"meta/metadata", "a/_METADATA", "a/manifest.ocdbt"} < set(digests)
+    everything = {path for path in folder.rglob("*") if path.is_file()}
+    assert everything == {folder / name for name in [*digests, "digests.json"]}
+    for name in digests:
+        whole = (folder / name).read_bytes()
+        damage(folder / name)
+        with pytest.raises(UserError) as error:
+            checkpoint.load_export(tmp_path, ["a", "c"])
+        message = str(error.value)
+        assert f"{folder / name} is " in message
+        assert f"copy it again, or delete {tmp_path / 'metrics.json'} and run that" in message
+        (folder / name).write_bytes(whole)
+    restored, meta = checkpoint.load_export(tmp_path, ["a", "c"])
+    np.testing.assert_array_equal(restored["a"]["b"][0], np.arange(1000))
+    assert meta == {"titles": ["x" * 100]}
+
+
+def test_digests_that_are_damaged_themselves(tmp_path):
+    checkpoint.export(tmp_path, {"a": np.zeros(2)}, {})
+    (tmp_path / "export" / "digests.json").write_text('{"meta/metadata": "')
+    with pytest.raises(UserError, match=r"digests.json is damaged: copy it again, or delete"):
         checkpoint.load_export(tmp_path, ["a"])

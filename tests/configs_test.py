@@ -13,13 +13,14 @@ CONFIGS = sorted(
     for path in (pathlib.Path(__file__).parents[1] / "configs").glob("*.py")
     if path.stem != "common"
 )
+WITH_DATA = [name for name in CONFIGS if name != "recommend"]  # which takes that of a run
 
 
 def get(name, arg=""):
     return importlib.import_module(f"configs.{name}").get_config(arg)
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", WITH_DATA)
 def test_every_config_takes_every_data_set_and_smoke(name):
     assert get(name).data.dataset == "synthetic"
     for dataset in NAMES:
@@ -31,12 +32,20 @@ def test_every_config_takes_every_data_set_and_smoke(name):
     assert get(name, "smoke").data.dataset == "synthetic"
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", WITH_DATA)
 def test_mistakes_in_the_argument(name):
     with pytest.raises(UserError, match=r"unknown data set 'beaty': choose one of synthetic, bea"):
         get(name, "beaty")
     with pytest.raises(UserError, match=r"names 2 data sets"):
         get(name, "beauty,toys")
+
+
+def test_recommending_takes_no_data_set():
+    config = get("recommend")
+    assert config.name == "recommend" and "data" not in config
+    importlib.import_module(f"genrec_jax.tasks.{config.task}")
+    with pytest.raises(UserError, match=r"takes no argument such as 'beauty': give --config.run"):
+        get("recommend", "beauty")
 
 
 @pytest.mark.parametrize("dataset", NAMES)

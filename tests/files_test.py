@@ -38,6 +38,19 @@ def test_a_write_that_fails_half_way_leaves_the_old_file(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["a"]
 
 
+def test_a_file_is_replaced_once_all_is_written(tmp_path):
+    path = tmp_path / "new" / "a.txt"
+    with files.replacing(path) as partial, partial.open("w") as file:
+        file.write("one")
+        assert partial.parent == path.parent and not path.exists()
+    assert path.read_text() == "one"
+    with pytest.raises(ValueError, match="half way"), files.replacing(path) as partial:
+        partial.write_text("two")
+        raise ValueError("half way")
+    assert path.read_text() == "one"
+    assert [file.name for file in path.parent.iterdir()] == ["a.txt"]
+
+
 def test_checksums(tmp_path):
     files.write_atomically(tmp_path / "a", b"abc")
     assert files.sha256(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()

@@ -11,15 +11,16 @@ ROOT = pathlib.Path(__file__).parents[1]
 ORDER = """
 errors checks files lookup
 data.records data.splits data.corpus data.text data.histories data.sources
-data.builder data.datasets data.embedding_files data.embedders data.batches
+data.records data.splits data.corpus data.text data.histories data.sources
+data.builder data.datasets data.history_files data.embedding_files data.embedders data.batches
 quantizers.residual quantizers.kmeans quantizers.collisions quantizers.health
 losses metrics
 models.layers models.rqvae models.encoder_decoder
 decoding.prefix_index decoding.beam_search
 sharding optimizer checkpoint telemetry
 evaluators.tokenizer evaluators.retrieval evaluators.baselines
-train workdir tables
-tasks.prepare tasks.embed tasks.tokenizer tasks.retrieval
+train workdir tables recommender
+tasks.prepare tasks.embed tasks.tokenizer tasks.retrieval tasks.recommend
 main
 """.split()
 FILES = sorted(path for path in (ROOT / "genrec_jax").rglob("*.py") if path.name != "__init__.py")

@@ -104,6 +104,42 @@ def test_one_line_that_names_the_mistake(run, tmp_path, arguments, message):
     assert not (tmp_path / "metrics.json").exists() and not (tmp_path / "config.json").exists()
 
 
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--config=configs/recommend.py:beauty"], "takes no argument such as 'beauty'"),
+        (["--config.data.dir=x"], "unknown config key 'data.dir'"),
+        ([], "no --config.run: give the folder of a finished retrieval run"),
+        (["--config.run=nowhere"], "no finished run in nowhere: "),
+        (["--config.run=x", "--config.k=0"], "--config.k=0 must be at least 1"),
+        (["--config.run=x", "--config.split=train"], "is unknown: choose one of all, valid, test"),
+        (["--config.run=x", "--config.unknown=ignore"], "is unknown: choose one of error, skip"),
+        (
+            ["--config.run=x", "--config.output=a.csv"],
+            "--config.output=a.csv must end in .jsonl or .parquet",
+        ),
+        (
+            ["--config.run=x", "--config.split=test", "--config.histories=h.txt"],
+            "--config.split=test is of the run's own users: leave it out, or leave out",
+        ),
+    ],
+)
+def test_one_line_that_names_the_mistake_in_recommending(run, tmp_path, arguments, message):
+    if not arguments or not arguments[0].startswith("--config="):
+        arguments = ["--config=configs/recommend.py", *arguments]
+    status, out, err = run(*arguments, f"--workdir={tmp_path}")
+    assert status == 2 and out == ""
+    (line,) = err.splitlines()
+    assert line.startswith("error: ") and message in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_workdir_of_a_stage_without_data_has_a_default(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run(f"--config={ROOT}/configs/recommend.py", "--config.run=nowhere")
+    assert (tmp_path / "runs" / "recommend").is_dir()
+
+
 def test_a_stray_argument(run, tmp_path):
     status, _, err = run("--config=configs/prepare.py", "beauty", f"--workdir={tmp_path}")
     assert status == 2

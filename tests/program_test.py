@@ -253,6 +253,25 @@ def test_tokenizer_and_retrieval_apart_give_the_same(environment, retrieval, tmp
     assert err.count("\n") == 1
 
 
+def test_recommending_to_others_as_often_as_asked(environment, retrieval, tmp_path):
+    histories = tmp_path / "histories.jsonl"
+    arguments = [
+        "--config=configs/recommend.py",
+        f"--config.run={retrieval[0]}",
+        f"--config.histories={histories}",
+        "--config.k=5",
+    ]
+    for users in (["Ada", 7], ["Bo"]):
+        lines = [json.dumps({"user_id": user, "history": ["item-3", "item-5"]}) for user in users]
+        histories.write_text("\n".join(lines))
+        metrics, out, err = run(environment, arguments, tmp_path / "best")
+        assert metrics == {"num_users": len(users), "num_skipped_items": 0}
+        assert err == "" and all(f"User {user} " in out for user in users)
+        lines = (tmp_path / "best" / "recommendations.jsonl").read_text().splitlines()
+        assert [json.loads(line)["user_id"] for line in lines] == list(map(str, users))
+        assert all(len(json.loads(line)["item_ids"]) == 5 for line in lines)
+
+
 def test_prepared_data_and_embeddings_are_shared(environment, tmp_path):
     cache = f"--config.cache_dir={tmp_path / 'cache'}"
     embedder = "--config.embedder.dim=16"

@@ -40,3 +40,9 @@ def test_examples_show_titles_side_by_side(capsys, monkeypatch):
     assert any("Brush" in line and "Cream [red]" in line for line in lines)
     assert any("CCC…" in line for line in lines)
     assert max(map(len, lines)) <= 80
+
+
+def test_examples_without_a_target(capsys, monkeypatch):
+    example = {"user_id": "u[1]", "history": [], "recommended": ["Soap"]}
+    lines = printed(capsys, monkeypatch, tables.print_examples, [example])
+    assert lines[0].rstrip() == "User u[1]"

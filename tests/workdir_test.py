@@ -18,6 +18,15 @@ def test_a_finished_run_is_not_run_again(tmp_path):
     assert workdir.run_once(tmp_path / "a", CONFIG, fail) == {"x": 1.5}
 
 
+def test_a_finished_run_is_run_again_on_demand(tmp_path):
+    for number in (1, 2):
+        values = {"x": number}
+        assert workdir.run_once(tmp_path, CONFIG, lambda v=values: v, again=True) == values
+        assert files.read_json(tmp_path / "metrics.json") == values
+    with pytest.raises(UserError, match="seed is 1 there and 2 here"):
+        workdir.run_once(tmp_path, CONFIG | {"seed": 2}, fail, again=True)
+
+
 def test_an_interrupted_run_is_run_again(tmp_path):
     def interrupt():
         raise KeyboardInterrupt

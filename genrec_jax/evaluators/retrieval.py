@@ -15,6 +15,40 @@ from genrec_jax.models.layers import Model
 CUTOFFS = (1, 5, 10, 20)
 
 
+def make_search(model: Model, mesh: jax.sharding.Mesh, max_history: int):
+    """Returns the jitted search for a batch of histories, which the devices share.
+
+    `search(params, data, index, samples, num_beams=W, num_excluded=X)` returns items [B, W] int32,
+    best first, and their log-probabilities [B, W]. `data` holds `items` [N], in which the
+    histories lie, and `semantic_ids` [I, Q], those of the prefix index. The model reads the last
+    `max_history` items of each history; its last X items, none if X is 0, are not returned.
+    """
+
+    @functools.partial(
+        jax.jit,
+        static_argnames=("num_beams", "num_excluded"),
+        out_shardings=sharding.replicated(mesh),
+    )
+    def search(params, data, index, samples: Samples, *, num_beams: int, num_excluded: int):
+        module = model.bind(params)
+        items, mask = histories.gather(data["items"], samples.start, samples.target, max_history)
+        memory = module.encode(data["semantic_ids"][items], mask, samples.user)
+        shared, cache = module.start_search(memory)
+
+        def step(level, codes, cache):
+            return module.search_step(level, codes, cache, shared, memory.mask)
+
+        excluded = None
+        if num_excluded:
+            excluded = prefix_index.sorted_exclusions(
+                index,
+                *histories.gather(data["items"], samples.start, samples.target, num_excluded),
+            )
+        return beam_search(step, cache, index, num_beams, len(items), excluded)
+
+    return search
+
+
 class Evaluator:
     """Searches with the model; every user counts once, the last batch included."""
 
@@ -43,33 +77,9 @@ class Evaluator:
             batch_size: users a call.
         """
         self._mesh, self._data, self._index = mesh, data, index
+        self._longest_history = longest_history
         self._num_beams, self._batch_size = num_beams, batch_size
-
-        @functools.partial(
-            jax.jit, static_argnames="exclude", out_shardings=sharding.replicated(mesh)
-        )
-        def search(params, data, index, samples: Samples, exclude: bool):
-            module = model.bind(params)
-            items, mask = histories.gather(
-                data["items"], samples.start, samples.target, max_history
-            )
-            memory = module.encode(data["semantic_ids"][items], mask, samples.user)
-            shared, cache = module.start_search(memory)
-
-            def step(level, codes, cache):
-                return module.search_step(level, codes, cache, shared, memory.mask)
-
-            excluded = None
-            if exclude:
-                excluded = prefix_index.sorted_exclusions(
-                    index,
-                    *histories.gather(
-                        data["items"], samples.start, samples.target, longest_history
-                    ),
-                )
-            return beam_search(step, cache, index, num_beams, len(items), excluded)
-
-        self._search = search
+        self._search = make_search(model, mesh, max_history)
 
     def recommend(
         self, params, samples: Samples, *, exclude_history: bool
@@ -83,7 +93,14 @@ class Evaluator:
             batch = padded.take(slice(first, first + self._batch_size))
             batch = jax.device_put(batch, by_row)
             calls.append(
-                self._search(params, self._data, self._index, batch, exclude=exclude_history)
+                self._search(
+                    params,
+                    self._data,
+                    self._index,
+                    batch,
+                    num_beams=self._num_beams,
+                    num_excluded=self._longest_history if exclude_history else 0,
+                )
             )
         items, scores = map(np.concatenate, zip(*jax.device_get(calls), strict=True))
         return items[: len(samples)], scores[: len(samples)]

@@ -10,7 +10,8 @@ B batch   P past items   Q levels   K codebook size   W beams     N heads
           S encoder places          D model width     T queries   H head width
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -355,6 +356,22 @@ class EncoderDecoder(nnx.Module):
 def model(**kwargs) -> layers.Model:
     """Returns the pure functions of an `EncoderDecoder` with these arguments."""
     return layers.functional(lambda rngs: EncoderDecoder(**kwargs, rngs=rngs))
+
+
+def from_config(config: Mapping[str, Any], level_sizes: Sequence[int]) -> layers.Model:
+    """Returns the model that a retrieval config describes, for IDs with so many codes a level.
+
+    `config["dtype"]` may be `auto`: bfloat16 on accelerators, float32 on CPUs.
+    """
+    dtype = config["dtype"]
+    if dtype == "auto":
+        dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    return model(
+        level_sizes=tuple(level_sizes),
+        max_history=config["max_history"],
+        dtype=dtype,
+        **config["model"],
+    )
 
 
 def with_codebook_tokens(params: dict, codebooks: jax.Array, rng: jax.Array) -> dict:

@@ -70,12 +70,7 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
     data = {"items": corpus.items, "semantic_ids": semantic_ids, "samples": training}
     fingerprint = files.digest(corpus.items, corpus.offsets, semantic_ids)
     data = sharding.replicate(mesh, data)
-    model = encoder_decoder.model(
-        level_sizes=tokenizer["level_sizes"],
-        max_history=config.max_history,
-        dtype=_dtype(config.dtype),
-        **config.model.to_dict(),
-    )
+    model = encoder_decoder.from_config(config.to_dict(), tokenizer["level_sizes"])
     tx, schedule = optimizer.make(num_steps=config.num_steps, **config.optimizer.to_dict())
     evaluate = evaluator.Evaluator(
         model,
@@ -163,12 +158,6 @@ def _check(config) -> None:
             f"--config.eval.num_beams={config.eval.num_beams} cannot fill the "
             f"{max(evaluator.CUTOFFS)} places that are evaluated: give at least so many"
         )
-
-
-def _dtype(name: str) -> str:
-    if name == "auto":
-        return "float32" if jax.default_backend() == "cpu" else "bfloat16"
-    return name
 
 
 def _tokenizer(config, corpus: Corpus, workdir: pathlib.Path, cache_dir: pathlib.Path) -> dict:

@@ -61,7 +61,7 @@ def _read(paths) -> Records:
 
 def _items(path: pathlib.Path) -> Iterator[dict]:
     seen: dict[str, int] = {}
-    for number, line in _lines(path):
+    for number, line in lines(path):
         try:
             item = json.loads(line)
         except json.JSONDecodeError as error:
@@ -92,8 +92,8 @@ def _check_fields(item: dict, where: str) -> None:
 
 def _users(sequences, timestamps, position) -> Iterator[dict]:
     seen: dict[str, int] = {}
-    times = _lines(timestamps) if timestamps else None
-    for number, line in _lines(sequences):
+    times = lines(timestamps) if timestamps else None
+    for number, line in lines(sequences):
         user_id, *item_ids = line.split()
         first = seen.setdefault(user_id, number)
         if first != number:
@@ -130,7 +130,7 @@ def _times(path, numbered_line, user_id: str, length: int) -> list[int]:
         raise UserError(f"{path}:{number}: times must be whole numbers: {error}") from error
 
 
-def _lines(path: pathlib.Path) -> Iterator[tuple[int, str]]:
+def lines(path: pathlib.Path) -> Iterator[tuple[int, str]]:
     """Yields the lines that are not blank, with their numbers from 1."""
     opener = gzip.open if path.suffix == ".gz" else open
     try:

@@ -1,0 +1,209 @@
+"""What a trained run recommends, for any histories.
+
+recommender = Recommender.load("runs/retrieval-synthetic")
+for best in recommender.recommend([["item-7", "item-42"], []], k=10):
+    print(best.item_ids, best.scores, best.titles)
+"""
+
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from genrec_jax import checkpoint, sharding
+from genrec_jax.data.corpus import Samples
+from genrec_jax.decoding import prefix_index
+from genrec_jax.errors import UserError
+from genrec_jax.evaluators import retrieval as evaluator
+from genrec_jax.models import encoder_decoder
+
+UNKNOWN = ("error", "skip")  # what to do with items that the catalogue lacks
+_SHORTEST = 64  # histories are filled up to so many items or more, to be of few different lengths
+
+
+class Recommendations(NamedTuple):
+    """The best items for one history, best first."""
+
+    item_ids: list[str]
+    scores: list[float]  # natural logarithms of the probabilities
+    titles: list[str]
+
+
+class Recommender:
+    """Searches the catalogue of a trained run with its model, on all devices of this process.
+
+    Calls are compiled for numbers and lengths of histories that are powers of two, so that few
+    programs serve all calls.
+
+    Attributes:
+        config: of the run, as nested dicts.
+        corpus: the fingerprint of the catalogue, `corpus.fingerprint`.
+        item_ids, titles: of the catalogue, in its order.
+    """
+
+    def __init__(self, arrays: dict[str, Any], meta: dict[str, Any], batch_size: int | None):
+        """Takes what `tasks.retrieval` exports; `load` explains the rest."""
+        self.config, self.corpus = meta["config"], meta["corpus"]
+        self.item_ids, self.titles = meta["item_ids"], meta["titles"]
+        self._batch_size = self.config["eval"]["batch_size"] if batch_size is None else batch_size
+        if self._batch_size < 1:
+            raise UserError(f"batch_size={batch_size} must be at least 1")
+        self._places = {item_id: place for place, item_id in enumerate(self.item_ids)}
+        self._mesh = sharding.make_mesh()
+        model = encoder_decoder.from_config(self.config, meta["level_sizes"])
+        self._search = evaluator.make_search(model, self._mesh, self.config["max_history"])
+        index = prefix_index.build(arrays["semantic_ids"])
+        self._params, self._semantic_ids, self._index = sharding.replicate(
+            self._mesh, (arrays["state"]["params"], arrays["semantic_ids"], index)
+        )
+
+    @classmethod
+    def load(cls, directory: str | os.PathLike, batch_size: int | None = None) -> "Recommender":
+        """Returns the recommender of a finished retrieval run.
+
+        Args:
+            directory: the run's folder.
+            batch_size: the most histories that are searched at once, rounded up to a multiple of
+                the devices; None for as many as the run's evaluation took.
+
+        Raises:
+            UserError: if the folder is no finished retrieval run, or its export is damaged.
+        """
+        arrays, meta = checkpoint.load_export(directory, ("state", "semantic_ids"))
+        task = meta["config"]["task"]
+        if task != "retrieval":
+            raise UserError(
+                f"{directory} is a run of {task}, not of retrieval: give the folder of a run of "
+                "configs/retrieval.py"
+            )
+        return cls(arrays, meta, batch_size)
+
+    def recommend(
+        self,
+        histories: Iterable[Iterable[str | int]],
+        k: int = 10,
+        *,
+        exclude_history: bool = True,
+        unknown: str = "error",
+        users: Sequence[int] | None = None,
+    ) -> list[Recommendations]:
+        """Returns the k best items for each history; fewer only if fewer are allowed.
+
+        Args:
+            histories: item ids, oldest first; none are needed. The model reads the last ones
+                (`max_history` of the run's config).
+            k: how many items.
+            exclude_history: whether items of a history, the whole of it, are not recommended.
+            unknown: `error`, or `skip` to do as if items that the catalogue lacks were not there.
+            users: the numbers of the histories' users in the run's data set, which a model with
+                user tokens reads, others not.
+
+        Raises:
+            UserError: if k is below 1, items are unknown, or users are missing.
+        """
+        if unknown not in UNKNOWN:
+            raise UserError(f"unknown={unknown!r}: choose one of {', '.join(UNKNOWN)}")
+        known = []
+        for number, history in enumerate(histories):
+            if isinstance(history, str):
+                raise UserError(f"histories[{number}] is {history!r}, not a list of item ids")
+            places, lacking = self.places(history)
+            if lacking and unknown == "error":
+                raise UserError(
+                    f"histories[{number}]: {name_unknown(lacking)}: correct the history, or pass "
+                    "unknown='skip'"
+                )
+            known.append(places)
+        return list(self.stream(known, k, exclude_history=exclude_history, users=users))
+
+    def places(self, history: Iterable[str | int]) -> tuple[np.ndarray, list[str]]:
+        """Returns where a history's items stand in the catalogue, and the ids that it lacks."""
+        item_ids = list(map(str, history))
+        lacking = [item_id for item_id in item_ids if item_id not in self._places]
+        known = [self._places[item_id] for item_id in item_ids if item_id in self._places]
+        return np.array(known, np.int32), lacking
+
+    def stream(
+        self,
+        histories: Sequence[np.ndarray],
+        k: int,
+        *,
+        exclude_history: bool,
+        users: Sequence[int] | None,
+    ) -> Iterator[Recommendations]:
+        """Yields what `recommend` returns, for histories that are places in the catalogue."""
+        if k < 1:
+            raise UserError(f"k={k} must be at least 1")
+        if users is None:
+            if self.config["model"]["num_user_bins"]:
+                raise UserError(
+                    "this run's model reads user tokens (num_user_bins), so that it recommends to "
+                    "the users of its data set only: leave out --config.histories, or pass users"
+                )
+            users = np.zeros(len(histories), np.int32)
+        if len(users) != len(histories):
+            raise UserError(f"{len(users)} users for {len(histories)} histories: give one for each")
+        if not exclude_history:  # only what the model reads is needed
+            histories = [history[-self.config["max_history"] :] for history in histories]
+        rows = min(self._batch_size, _power_of_two(len(histories)))
+        rows = -(-rows // self._mesh.size) * self._mesh.size
+        length = _power_of_two(max(_SHORTEST, max(map(len, histories), default=0)))
+        options = {
+            "num_beams": min(max(self.config["eval"]["num_beams"], k), len(self.item_ids)),
+            "num_excluded": length if exclude_history else 0,
+        }
+        batches = (slice(first, first + rows) for first in range(0, len(histories), rows))
+        calls = (
+            self._call(histories[batch], users[batch], (rows, length), options) for batch in batches
+        )
+        found = (
+            best for items, scores in _one_ahead(calls) for best in zip(items, scores, strict=True)
+        )
+        for items, scores in itertools.islice(found, len(histories)):
+            items = items[:k][items[:k] >= 0]
+            yield Recommendations(
+                [self.item_ids[item] for item in items],
+                scores[: len(items)].tolist(),
+                [self.titles[item] for item in items],
+            )
+
+    def _call(self, histories, users, shape: tuple[int, int], options: dict[str, int]):
+        """Searches for a batch of histories, laid side by side and filled up to `shape`."""
+        items = np.zeros(shape, np.int32)
+        user, start, target = np.zeros((3, len(items)), np.int32)
+        user[: len(users)] = users
+        start[:] = np.arange(len(items)) * items.shape[1]
+        target[:] = start
+        for row, history in enumerate(histories):
+            items[row, : len(history)] = history
+            target[row] += len(history)
+        return self._search(
+            self._params,
+            {
+                "items": sharding.replicate(self._mesh, items.ravel()),
+                "semantic_ids": self._semantic_ids,
+            },
+            self._index,
+            jax.device_put(Samples(user, start, target), sharding.over_rows(self._mesh)),
+            **options,
+        )
+
+
+def name_unknown(item_ids: Sequence[str]) -> str:
+    """Returns how many items a history has that the catalogue lacks, and the first few of them."""
+    first = ", ".join(map(repr, item_ids[:3])) + (", ..." if len(item_ids) > 3 else "")
+    return f"the catalogue lacks {len(item_ids)} of its items ({first})"
+
+
+def _power_of_two(number: int) -> int:
+    """Returns the smallest power of two that is not below the number."""
+    return 1 << max(number - 1, 0).bit_length()
+
+
+def _one_ahead(calls: Iterator[tuple]) -> Iterator[tuple]:
+    """Yields the calls' results on the host, while the devices compute the following call."""
+    for before, _ in itertools.pairwise(itertools.chain(calls, [None])):
+        yield jax.device_get(before)

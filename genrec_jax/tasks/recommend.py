@@ -1,0 +1,184 @@
+"""Stage `recommend`: what a trained run recommends, written for each of many users.
+
+The output has a line (`.jsonl`) or row (`.parquet`) a user, with the lists `item_ids`, `scores`
+(log-probabilities) and `titles`, best first.
+"""
+
+import contextlib
+import itertools
+import json
+import pathlib
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow
+from pyarrow import parquet
+
+from genrec_jax import checks, files, recommender
+from genrec_jax.data import corpus as corpus_lib
+from genrec_jax.data import datasets, history_files
+from genrec_jax.data.corpus import Samples
+from genrec_jax.errors import UserError
+from genrec_jax.recommender import Recommender
+
+_SPLITS = ("all", "valid", "test")
+_MINIMA = {"k": 1, "batch_size": 0, "num_examples": 0}
+_ROWS = 1024  # written at once
+_SCHEMA = pyarrow.schema(
+    {
+        "user_id": pyarrow.string(),
+        "item_ids": pyarrow.list_(pyarrow.string()),
+        "scores": pyarrow.list_(pyarrow.float32()),
+        "titles": pyarrow.list_(pyarrow.string()),
+    }
+)
+
+Write = Callable[[list[dict]], None]
+
+
+class Users(NamedTuple):
+    """Whom to recommend for."""
+
+    user_ids: list[str]
+    histories: list[np.ndarray]  # places in the catalogue, oldest first
+    numbers: np.ndarray | None  # in the run's data set
+    num_skipped: int  # items of histories that the catalogue lacks
+
+
+def run(config, workdir: pathlib.Path) -> dict[str, float]:
+    """Writes the recommendations, and a few of them to examples.json, and returns counts."""
+    started = time.monotonic()
+    output = pathlib.Path(config.output or workdir / "recommendations.jsonl")
+    _check(config, output)
+    trained = Recommender.load(config.run, config.batch_size or None)
+    users = _given_users(config, trained) if config.histories else _own_users(config, trained)
+    results = trained.stream(
+        users.histories,
+        config.k,
+        exclude_history=config.exclude_history,
+        users=users.numbers,
+    )
+    examples = []
+    with _writing(output) as write:
+        rows = (
+            {"user_id": user_id, **best._asdict()}
+            for user_id, best in zip(users.user_ids, results, strict=True)
+        )
+        while chunk := list(itertools.islice(rows, _ROWS)):
+            write(chunk)
+            examples += chunk[: config.num_examples - len(examples)]
+    _write_examples(workdir, trained, users, examples)
+    return {
+        "num_users": len(users.user_ids),
+        "num_skipped_items": users.num_skipped,
+        "time/seconds": time.monotonic() - started,
+    }
+
+
+def _check(config, output: pathlib.Path) -> None:
+    """Refuses what would only fail later, before anything is computed."""
+    checks.choice(config, "split", _SPLITS)
+    checks.choice(config, "unknown", recommender.UNKNOWN)
+    checks.at_least(config, _MINIMA)
+    if not config.run:
+        raise UserError("no --config.run: give the folder of a finished retrieval run")
+    if config.histories and config.split != "all":
+        raise UserError(
+            f"--config.split={config.split} is of the run's own users: leave it out, or leave out "
+            "--config.histories"
+        )
+    if output.suffix not in _WRITERS:
+        raise UserError(f"--config.output={output} must end in {' or '.join(_WRITERS)}")
+    if output.is_dir():
+        raise UserError(f"--config.output={output} is a folder: give the name of a file")
+
+
+def _given_users(config, trained: Recommender) -> Users:
+    """Returns the users of the file of histories."""
+    user_ids, histories, num_skipped = [], [], 0
+    for where, user_id, item_ids in history_files.read(config.histories):
+        places, lacking = trained.places(item_ids)
+        if lacking and config.unknown == "error":
+            raise UserError(
+                f"{where}: {recommender.name_unknown(lacking)}: correct the history, or give "
+                "--config.unknown=skip"
+            )
+        user_ids.append(user_id)
+        histories.append(places)
+        num_skipped += len(lacking)
+    return Users(user_ids, histories, None, num_skipped)
+
+
+def _own_users(config, trained: Recommender) -> Users:
+    """Returns the users of the run's data set, with the histories that the split lets them have."""
+    cache_dir = trained.config["cache_dir"] or pathlib.Path(config.run) / "cache"
+    try:
+        corpus = datasets.load(cache_dir, **trained.config["data"])
+    except UserError as error:
+        raise UserError(
+            f"cannot read the data set of {config.run} ({error}): give histories by "
+            "--config.histories"
+        ) from error
+    if corpus_lib.fingerprint(corpus) != trained.corpus:
+        raise UserError(
+            f"the data set of {config.run} has changed since it was trained: give histories by "
+            "--config.histories"
+        )
+    if config.split == "all":
+        numbers = np.arange(corpus.num_users)
+        samples = Samples(numbers, corpus.offsets[:-1], corpus.offsets[1:])
+    else:
+        samples = corpus_lib.held_out_samples(corpus, config.split)
+    histories = [
+        corpus.items[start:end] for start, end in zip(samples.start, samples.target, strict=True)
+    ]
+    user_ids = [corpus.user_ids[user] for user in samples.user]
+    return Users(user_ids, histories, samples.user, 0)
+
+
+@contextlib.contextmanager
+def _writing(output: pathlib.Path) -> Iterator[Write]:
+    """Gives a function that appends rows to `output`, which is there once all are written."""
+    try:
+        with files.replacing(output) as partial, _WRITERS[output.suffix](partial) as write:
+            yield write
+    except OSError as error:
+        raise UserError(
+            f"cannot write {output} ({error}): make room, or choose another --config.output"
+        ) from error
+
+
+@contextlib.contextmanager
+def _json_lines(path: pathlib.Path) -> Iterator[Write]:
+    with path.open("w", encoding="utf-8") as file:
+        yield lambda rows: file.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+@contextlib.contextmanager
+def _parquet(path: pathlib.Path) -> Iterator[Write]:
+    with parquet.ParquetWriter(path, _SCHEMA) as writer:
+        yield lambda rows: writer.write_table(pyarrow.Table.from_pylist(rows, _SCHEMA))
+
+
+_WRITERS = {".jsonl": _json_lines, ".parquet": _parquet}
+
+
+def _write_examples(workdir, trained: Recommender, users: Users, rows: list[dict]) -> None:
+    """Writes examples.json: what the model reads of the first users, and recommends, by title."""
+
+    def titles(places):
+        return [trained.titles[place] or trained.item_ids[place] for place in places]
+
+    examples = []
+    for row, history in zip(rows, users.histories, strict=False):
+        recommended, _ = trained.places(row["item_ids"])
+        examples.append(
+            {
+                "user_id": row["user_id"],
+                "history": titles(history[-trained.config["max_history"] :]),
+                "recommended": titles(recommended[:10]),
+            }
+        )
+    files.write_json(pathlib.Path(workdir) / "examples.json", examples)

@@ -1,0 +1,231 @@
+"""Recommending from a run that was trained on a folder of files, checked from outside."""
+
+import json
+import math
+import resource
+import shutil
+
+import pytest
+from pyarrow import parquet
+
+from configs import recommend as recommend_config
+from configs import retrieval as retrieval_config
+from genrec_jax import workdir as workdir_lib
+from genrec_jax.data.sources import synthetic
+from genrec_jax.errors import UserError
+from genrec_jax.tasks import recommend, retrieval
+from tests.program_test import RETRIEVAL, TOKENIZER
+
+
+def write_shop(folder):
+    """Writes a data set in the compact format, in which some users come back to an item."""
+    records = synthetic.source(seed=0, num_users=150, num_items=100).read()
+    items = list(records.items)
+    folder.mkdir()
+    (folder / "items.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
+    with (folder / "sequences.txt").open("w") as file:
+        for number, user in enumerate(records.users):
+            item_ids = [items[place]["item_id"] for place in user["items"]]
+            if number % 3 == 0:
+                item_ids[-1] = item_ids[0]
+            print(user["user_id"], *item_ids, file=file)
+        print("beginner item-3", file=file)
+        print("newcomer", file=file)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Returns the data set's folder, the run's, and its metrics."""
+    data, folder = tmp_path_factory.mktemp("files") / "shop", tmp_path_factory.mktemp("run")
+    write_shop(data)
+    config = retrieval_config.get_config("files,smoke")
+    tokenizer = TOKENIZER | {"model.hidden_dims": (32,)}
+    settings = RETRIEVAL | {"data.dir": str(data), "eval.max_users": 0}
+    settings |= {f"tokenizer_config.{key}": value for key, value in tokenizer.items()}
+    config.update_from_flattened_dict(settings)
+    metrics = workdir_lib.run_once(folder, config.to_dict(), lambda: retrieval.run(config, folder))
+    return data, folder, metrics
+
+
+def run(trained, workdir, **settings):
+    """Returns the metrics and the rows of recommendations.jsonl, if that is the output."""
+    config = recommend_config.get_config()
+    config.update({"run": str(trained[1])} | settings)
+    workdir.mkdir(exist_ok=True)
+    metrics = recommend.run(config, workdir)
+    assert metrics.pop("time/seconds") > 0
+    output = workdir / "recommendations.jsonl"
+    lines = output.read_text().splitlines() if output.exists() else []
+    return metrics, [json.loads(line) for line in lines]
+
+
+@pytest.fixture(scope="module")
+def everybody(trained, tmp_path_factory):
+    """Returns the rows of all users with their whole histories."""
+    return run(trained, tmp_path_factory.mktemp("everybody"))[1]
+
+
+def sequences(trained):
+    """Returns each user's items, in the order of the file."""
+    lines = (trained[0] / "sequences.txt").read_text().splitlines()
+    return {user_id: item_ids for user_id, *item_ids in map(str.split, lines)}
+
+
+@pytest.mark.parametrize("split, from_end", [("test", 1), ("valid", 2)])
+@pytest.mark.parametrize("exclude, suffix", [(False, ""), (True, "_new")])
+def test_an_outsider_measures_what_the_run_reports(
+    trained, tmp_path, split, from_end, exclude, suffix
+):
+    _, rows = run(trained, tmp_path, split=split, exclude_history=exclude)
+    histories = sequences(trained)
+    assert [row["user_id"] for row in rows] == [
+        user_id for user_id, item_ids in histories.items() if len(item_ids) >= 3
+    ]
+    hits, gain, repeated = 0, 0.0, 0
+    for row in rows:
+        *history, target = histories[row["user_id"]][: 1 - from_end or None]
+        repeated += target in history
+        assert len(row["item_ids"]) == len(set(row["item_ids"])) == 10
+        assert not exclude or not set(row["item_ids"]) & set(history)
+        if target in row["item_ids"]:
+            hits += 1
+            gain += 1 / math.log2(row["item_ids"].index(target) + 2)
+    assert hits and (repeated > 40 or split == "valid")
+    metrics = trained[2]
+    assert metrics[f"{split}{suffix}/num_users"] == len(rows)
+    assert hits / len(rows) == pytest.approx(metrics[f"{split}{suffix}/recall@10"], abs=1e-9)
+    assert gain / len(rows) == pytest.approx(metrics[f"{split}{suffix}/ndcg@10"], abs=1e-9)
+
+
+def test_all_users_with_their_whole_histories(trained, tmp_path):
+    metrics, rows = run(trained, tmp_path, k=3)
+    histories = sequences(trained)
+    assert metrics == {"num_users": len(histories), "num_skipped_items": 0}
+    assert [row["user_id"] for row in rows] == list(histories)
+    assert {"beginner", "newcomer"} < set(histories)
+    titles = {}
+    for line in (trained[0] / "items.jsonl").read_text().splitlines():
+        item = json.loads(line)
+        titles[item["item_id"]] = item["title"]
+    for row in rows:
+        assert list(row) == ["user_id", "item_ids", "scores", "titles"]
+        assert len(row["item_ids"]) == len(row["scores"]) == 3
+        assert row["titles"] == [titles[item_id] for item_id in row["item_ids"]]
+        assert not set(row["item_ids"]) & set(histories[row["user_id"]])
+        assert 0 > row["scores"][0] >= row["scores"][1] >= row["scores"][2]
+    examples = json.loads((tmp_path / "examples.json").read_text())
+    first = next(iter(histories.values()))
+    assert [example["user_id"] for example in examples] == list(histories)[:3]
+    assert examples[0] == {
+        "user_id": next(iter(histories)),
+        "history": [titles[item_id] for item_id in first[-6:]],  # what the model reads
+        "recommended": rows[0]["titles"],
+    }
+
+
+def test_a_file_of_the_same_histories_gives_the_same(trained, everybody, tmp_path):
+    requests = tmp_path / "requests.jsonl"
+    requests.write_text(
+        "".join(
+            json.dumps({"user_id": user_id, "history": item_ids}) + "\n"
+            for user_id, item_ids in sequences(trained).items()
+        )
+    )
+    for name, histories in {"compact": trained[0] / "sequences.txt", "jsonl": requests}.items():
+        metrics, rows = run(trained, tmp_path / name, histories=str(histories))
+        assert rows == everybody
+        assert metrics == {"num_users": len(everybody), "num_skipped_items": 0}
+
+
+def test_parquet_holds_the_same_whatever_the_batches(trained, everybody, tmp_path):
+    output = tmp_path / "new" / "best.parquet"
+    _, none = run(trained, tmp_path, output=str(output), num_examples=0, batch_size=4)
+    assert none == []
+    assert json.loads((tmp_path / "examples.json").read_text()) == []
+    rows = parquet.read_table(output).to_pylist()
+    for row, other in zip(rows, everybody, strict=True):
+        assert row | {"scores": None} == other | {"scores": None}
+        assert row["scores"] == pytest.approx(other["scores"], abs=1e-5)
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_nobody_to_recommend_to(trained, tmp_path, suffix):
+    histories, output = tmp_path / "nobody.txt", tmp_path / f"best.{suffix}"
+    histories.write_text("\n")
+    metrics, _ = run(trained, tmp_path, histories=str(histories), output=str(output))
+    assert metrics["num_users"] == 0
+    rows = parquet.read_table(output).to_pylist() if suffix == "parquet" else output.read_text()
+    assert not rows
+
+
+def test_unknown_items(trained, tmp_path):
+    histories = tmp_path / "h.txt"
+    histories.write_text("a item-1 item-2\n\nb item-1 x item-2 y\n")
+    with pytest.raises(UserError) as error:
+        run(trained, tmp_path, histories=str(histories))
+    assert str(error.value) == (
+        f"{histories}:3: the catalogue lacks 2 of its items ('x', 'y'): correct the history, or "
+        "give --config.unknown=skip"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["h.txt"]
+    metrics, (a, b) = run(trained, tmp_path, histories=str(histories), unknown="skip")
+    assert metrics == {"num_users": 2, "num_skipped_items": 2}
+    assert a | {"user_id": "b"} == b
+
+
+def test_a_full_disk_leaves_the_old_file(trained, tmp_path):
+    (tmp_path / "best.jsonl").write_text("old")
+    for name in ("best.jsonl", "best.parquet"):
+        before = sorted(path.name for path in tmp_path.iterdir())
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+        try:
+            with pytest.raises(UserError, match=r"cannot write .*: make room, or choose another"):
+                run(trained, tmp_path, output=str(tmp_path / name))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert sorted(path.name for path in tmp_path.iterdir()) == before
+    assert (tmp_path / "best.jsonl").read_text() == "old"
+
+
+def test_outputs_that_cannot_be(trained, tmp_path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder.jsonl").mkdir()
+    with pytest.raises(UserError, match=r"cannot write .*best.jsonl"):
+        run(trained, tmp_path, output=str(tmp_path / "file" / "best.jsonl"))
+    with pytest.raises(UserError, match=r"folder.jsonl is a folder: give the name of a file"):
+        run(trained, tmp_path, output=str(tmp_path / "folder.jsonl"))
+
+
+def test_runs_that_are_none(trained, tmp_path):
+    _, folder, _ = trained
+    with pytest.raises(UserError, match=r"is a run of tokenizer, not of retrieval: give the fold"):
+        run(trained, tmp_path, run=str(folder / "tokenizer"))
+    copy = tmp_path / "copy"
+    shutil.copytree(folder / "export", copy / "export")
+    (largest, *_) = sorted(
+        (path for path in (copy / "export" / "state").rglob("*") if path.is_file()),
+        key=lambda path: -path.stat().st_size,
+    )
+    largest.write_bytes(largest.read_bytes()[:1000])
+    with pytest.raises(UserError, match=r"is damaged: copy it again, or delete .*metrics.json and"):
+        run(trained, tmp_path, run=str(copy))
+
+
+def test_the_data_set_of_the_run_must_still_be_there(trained, tmp_path):
+    data, _, _ = trained
+    items, moved = data / "items.jsonl", data.with_name("moved")
+    lines = items.read_text()
+    try:
+        items.write_text(lines.replace("Kitchen", "Cuisine"))
+        with pytest.raises(UserError, match=r"the data set of .* has changed since .*: give hist"):
+            run(trained, tmp_path)
+        data.rename(moved)
+        with pytest.raises(UserError, match=r"cannot read the data set of .*no folder .*: give hi"):
+            run(trained, tmp_path)
+        _, rows = run(trained, tmp_path, histories=str(moved / "sequences.txt"))
+        assert len(rows) == 152
+    finally:
+        if moved.exists():
+            moved.rename(data)
+        items.write_text(lines)
