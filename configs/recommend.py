@@ -25,6 +25,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.run = ""  # the folder of a finished retrieval run
     config.histories = ""  # .jsonl, .txt (both maybe .gz) or .parquet; empty: users of the run
     config.split = "all"  # of the run's users: whole histories, or those before "valid" or "test"
+    config.scorer = "model"  # or a baseline, "popularity" or "itemknn", for the run's own users
     config.unknown = "error"  # on items that the run does not know, or "skip" them
     config.k = 10
     config.exclude_history = True

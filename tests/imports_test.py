@@ -11,7 +11,6 @@ ROOT = pathlib.Path(__file__).parents[1]
 ORDER = """
 errors checks files lookup
 data.records data.splits data.corpus data.text data.histories data.sources
-data.records data.splits data.corpus data.text data.histories data.sources
 data.builder data.datasets data.history_files data.embedding_files data.embedders data.batches
 quantizers.residual quantizers.kmeans quantizers.collisions quantizers.health
 losses metrics

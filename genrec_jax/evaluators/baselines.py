@@ -48,6 +48,9 @@ def item_knn(corpus: Corpus) -> Callable[[Samples], np.ndarray]:
     return scores
 
 
+SCORERS = {"popularity": popularity, "itemknn": item_knn}
+
+
 def recommend(
     scorer: Callable[[Samples], np.ndarray],
     corpus: Corpus,
@@ -55,11 +58,11 @@ def recommend(
     num_items: int,
     *,
     exclude_history: bool,
-) -> np.ndarray:
-    """Returns the best items [S, num_items] int32 by the scorer, best first.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the best items [S, num_items] int32 by the scorer, best first, and their scores.
 
     With `exclude_history` no item of a user's whole history is returned; -1 stands where the
-    catalogue has too few others.
+    catalogue has too few others, and -inf beside it.
     """
     num_items = min(num_items, corpus.num_items)
     chunk = max(1, _SCORES_AT_ONCE // corpus.num_items)
@@ -70,17 +73,18 @@ def recommend(
         if exclude_history:
             scores[_histories(corpus, part).nonzero()] = -np.inf
         best += [_top(row, num_items) for row in scores]
-    return np.stack(best).astype(np.int32)
+    items, scores = map(np.stack, zip(*best, strict=True))
+    return items.astype(np.int32), scores
 
 
-def _top(scores: np.ndarray, num_items: int) -> np.ndarray:
-    """Returns [num_items] items by scores [I], ties by number, -1 in place of -inf."""
+def _top(scores: np.ndarray, num_items: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns [num_items] items by scores [I], ties by number, -1 beside -inf, and the scores."""
     last = np.partition(scores, -num_items)[-num_items]
     # A partition would cut ties with the last at random: sort all of them, stably.
     candidates = np.flatnonzero(scores >= last)
     order = np.argsort(-scores[candidates], kind="stable")[:num_items]
     top = candidates[order]
-    return np.where(scores[top] > -np.inf, top, -1)
+    return np.where(scores[top] > -np.inf, top, -1), scores[top]
 
 
 def _histories(corpus: Corpus, samples: Samples) -> scipy.sparse.csr_array:

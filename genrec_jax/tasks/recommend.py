@@ -19,9 +19,10 @@ from pyarrow import parquet
 from genrec_jax import checks, files, recommender
 from genrec_jax.data import corpus as corpus_lib
 from genrec_jax.data import datasets, history_files
-from genrec_jax.data.corpus import Samples
+from genrec_jax.data.corpus import Corpus, Samples
 from genrec_jax.errors import UserError
-from genrec_jax.recommender import Recommender
+from genrec_jax.evaluators import baselines
+from genrec_jax.recommender import Recommendations, Recommender
 
 _SPLITS = ("all", "valid", "test")
 _MINIMA = {"k": 1, "batch_size": 0, "num_examples": 0}
@@ -53,13 +54,20 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
     output = pathlib.Path(config.output or workdir / "recommendations.jsonl")
     _check(config, output)
     trained = Recommender.load(config.run, config.batch_size or None)
-    users = _given_users(config, trained) if config.histories else _own_users(config, trained)
-    results = trained.stream(
-        users.histories,
-        config.k,
-        exclude_history=config.exclude_history,
-        users=users.numbers,
-    )
+    if config.histories:
+        users = _given_users(config, trained)
+    else:
+        corpus, samples = _own_samples(config, trained)
+        users = _own_users(corpus, samples)
+    if config.scorer == "model":
+        results = trained.stream(
+            users.histories,
+            config.k,
+            exclude_history=config.exclude_history,
+            users=users.numbers,
+        )
+    else:
+        results = _baseline(config, corpus, samples)
     examples = []
     with _writing(output) as write:
         rows = (
@@ -80,15 +88,17 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
 def _check(config, output: pathlib.Path) -> None:
     """Refuses what would only fail later, before anything is computed."""
     checks.choice(config, "split", _SPLITS)
+    checks.choice(config, "scorer", ("model", *baselines.SCORERS))
     checks.choice(config, "unknown", recommender.UNKNOWN)
     checks.at_least(config, _MINIMA)
     if not config.run:
         raise UserError("no --config.run: give the folder of a finished retrieval run")
-    if config.histories and config.split != "all":
-        raise UserError(
-            f"--config.split={config.split} is of the run's own users: leave it out, or leave out "
-            "--config.histories"
-        )
+    for key, default in (("split", "all"), ("scorer", "model")):
+        if config.histories and config[key] != default:
+            raise UserError(
+                f"--config.{key}={config[key]} is for the run's own users: leave it out, or leave "
+                "out --config.histories"
+            )
     if output.suffix not in _WRITERS:
         raise UserError(f"--config.output={output} must end in {' or '.join(_WRITERS)}")
     if output.is_dir():
@@ -111,8 +121,8 @@ def _given_users(config, trained: Recommender) -> Users:
     return Users(user_ids, histories, None, num_skipped)
 
 
-def _own_users(config, trained: Recommender) -> Users:
-    """Returns the users of the run's data set, with the histories that the split lets them have."""
+def _own_samples(config, trained: Recommender) -> tuple[Corpus, Samples]:
+    """Returns the run's data set, and the histories that the split lets its users have."""
     cache_dir = trained.config["cache_dir"] or pathlib.Path(config.run) / "cache"
     try:
         corpus = datasets.load(cache_dir, **trained.config["data"])
@@ -131,11 +141,30 @@ def _own_users(config, trained: Recommender) -> Users:
         samples = Samples(numbers, corpus.offsets[:-1], corpus.offsets[1:])
     else:
         samples = corpus_lib.held_out_samples(corpus, config.split)
+    return corpus, samples
+
+
+def _own_users(corpus: Corpus, samples: Samples) -> Users:
     histories = [
         corpus.items[start:end] for start, end in zip(samples.start, samples.target, strict=True)
     ]
     user_ids = [corpus.user_ids[user] for user in samples.user]
     return Users(user_ids, histories, samples.user, 0)
+
+
+def _baseline(config, corpus: Corpus, samples: Samples) -> Iterator[Recommendations]:
+    """Yields what a baseline recommends; its scores are its own."""
+    scorer = baselines.SCORERS[config.scorer](corpus)
+    items, scores = baselines.recommend(
+        scorer, corpus, samples, config.k, exclude_history=config.exclude_history
+    )
+    for best, best_scores in zip(items, scores, strict=True):
+        best = best[best >= 0]
+        yield Recommendations(
+            [corpus.item_ids[item] for item in best],
+            best_scores[: len(best)].tolist(),
+            [corpus.titles[item] for item in best],
+        )
 
 
 @contextlib.contextmanager

@@ -45,7 +45,6 @@ _SAMPLES = {
 }
 _PROTOCOLS = {"": False, "_new": True}  # suffix of the split -> is the history excluded
 _EXAMPLES = "test", "_new"  # what examples.json shows
-_BASELINES = {"popularity": baselines.popularity, "itemknn": baselines.item_knn}
 
 
 def run(config, workdir: pathlib.Path) -> dict[str, float]:
@@ -236,10 +235,10 @@ def _loss_fn(model, max_history: int, draw_subsequences: bool):
 def _baselines(corpus: Corpus, samples: Samples) -> dict[str, float]:
     targets = corpus.items[samples.target]
     metrics = {}
-    for name, make in _BASELINES.items():
+    for name, make in baselines.SCORERS.items():
         scorer = make(corpus)
         for protocol, exclude in _PROTOCOLS.items():
-            items = baselines.recommend(
+            items, _ = baselines.recommend(
                 scorer, corpus, samples, max(evaluator.CUTOFFS), exclude_history=exclude
             )
             metrics |= evaluator.score(items, targets, f"baseline/{name}/test{protocol}")

@@ -17,13 +17,13 @@ SAMPLES = corpus_lib.held_out_samples(CORPUS, "test")  # histories 0 1 2, 0 1 3,
 def test_popularity_ranks_by_training_counts_and_ties_by_item():
     scorer = baselines.popularity(CORPUS)
     np.testing.assert_array_equal(scorer(SAMPLES), [[3, 2, 1, 0, 0]] * 3)
-    items = baselines.recommend(scorer, CORPUS, SAMPLES, 4, exclude_history=False)
+    items, _ = baselines.recommend(scorer, CORPUS, SAMPLES, 4, exclude_history=False)
     np.testing.assert_array_equal(items, [[0, 1, 2, 3]] * 3)
 
 
 def test_the_history_can_be_excluded():
     scorer = baselines.popularity(CORPUS)
-    items = baselines.recommend(scorer, CORPUS, SAMPLES, 4, exclude_history=True)
+    items, _ = baselines.recommend(scorer, CORPUS, SAMPLES, 4, exclude_history=True)
     np.testing.assert_array_equal(items, [[3, 4, -1, -1], [2, 4, -1, -1], [3, 4, -1, -1]])
 
 
@@ -60,9 +60,9 @@ def test_item_knn_equals_a_dense_computation():
 
 def test_chunks_change_nothing(monkeypatch):
     scorer = baselines.item_knn(CORPUS)
-    whole = baselines.recommend(scorer, CORPUS, SAMPLES, 3, exclude_history=True)
+    whole, _ = baselines.recommend(scorer, CORPUS, SAMPLES, 3, exclude_history=True)
     monkeypatch.setattr(baselines, "_SCORES_AT_ONCE", 5)  # one user at a time
-    parts = baselines.recommend(scorer, CORPUS, SAMPLES, 3, exclude_history=True)
+    parts, _ = baselines.recommend(scorer, CORPUS, SAMPLES, 3, exclude_history=True)
     np.testing.assert_array_equal(parts, whole)
     assert whole.dtype == np.int32
 
@@ -70,7 +70,7 @@ def test_chunks_change_nothing(monkeypatch):
 def test_ties_at_the_end_of_the_list_go_to_the_lower_item():
     corpus = make([[0, 1, 2, 3]] * 3, num_items=500)
     samples = corpus_lib.held_out_samples(corpus, "test")
-    items = baselines.recommend(
+    items, _ = baselines.recommend(
         baselines.popularity(corpus), corpus, samples, 10, exclude_history=False
     )
     np.testing.assert_array_equal(items, [range(10)] * 3)
@@ -79,5 +79,5 @@ def test_ties_at_the_end_of_the_list_go_to_the_lower_item():
 @pytest.mark.parametrize("wanted", [5, 9])
 def test_no_more_items_than_there_are(wanted):
     scorer = baselines.popularity(CORPUS)
-    items = baselines.recommend(scorer, CORPUS, SAMPLES, wanted, exclude_history=False)
+    items, _ = baselines.recommend(scorer, CORPUS, SAMPLES, wanted, exclude_history=False)
     np.testing.assert_array_equal(items, [[0, 1, 2, 3, 4]] * 3)

@@ -71,12 +71,20 @@ def sequences(trained):
     return {user_id: item_ids for user_id, *item_ids in map(str.split, lines)}
 
 
-@pytest.mark.parametrize("split, from_end", [("test", 1), ("valid", 2)])
+@pytest.mark.parametrize(
+    "scorer, split, from_end",
+    [
+        ("model", "test", 1),
+        ("model", "valid", 2),
+        ("popularity", "test", 1),
+        ("itemknn", "test", 1),
+    ],
+)
 @pytest.mark.parametrize("exclude, suffix", [(False, ""), (True, "_new")])
 def test_an_outsider_measures_what_the_run_reports(
-    trained, tmp_path, split, from_end, exclude, suffix
+    trained, tmp_path, scorer, split, from_end, exclude, suffix
 ):
-    _, rows = run(trained, tmp_path, split=split, exclude_history=exclude)
+    _, rows = run(trained, tmp_path, split=split, exclude_history=exclude, scorer=scorer)
     histories = sequences(trained)
     assert [row["user_id"] for row in rows] == [
         user_id for user_id, item_ids in histories.items() if len(item_ids) >= 3
@@ -92,9 +100,10 @@ def test_an_outsider_measures_what_the_run_reports(
             gain += 1 / math.log2(row["item_ids"].index(target) + 2)
     assert hits and (repeated > 40 or split == "valid")
     metrics = trained[2]
-    assert metrics[f"{split}{suffix}/num_users"] == len(rows)
-    assert hits / len(rows) == pytest.approx(metrics[f"{split}{suffix}/recall@10"], abs=1e-9)
-    assert gain / len(rows) == pytest.approx(metrics[f"{split}{suffix}/ndcg@10"], abs=1e-9)
+    prefix = f"{split}{suffix}" if scorer == "model" else f"baseline/{scorer}/{split}{suffix}"
+    assert metrics[f"{prefix}/num_users"] == len(rows)
+    assert hits / len(rows) == pytest.approx(metrics[f"{prefix}/recall@10"], abs=1e-9)
+    assert gain / len(rows) == pytest.approx(metrics[f"{prefix}/ndcg@10"], abs=1e-9)
 
 
 def test_all_users_with_their_whole_histories(trained, tmp_path):
