@@ -120,7 +120,7 @@ def test_one_line_that_names_the_mistake(run, tmp_path, arguments, message):
         ),
         (
             ["--config.run=x", "--config.split=test", "--config.histories=h.txt"],
-            "--config.split=test is of the run's own users: leave it out, or leave out",
+            "--config.split=test is for the run's own users: leave it out, or leave out",
         ),
     ],
 )

@@ -12,7 +12,9 @@ def semantic_ids(fixture) -> np.ndarray:
     """Returns our IDs. The original counts earlier items: all are equally popular."""
     model = fixtures.rqvae_model(fixture.meta)
     params = fixtures.rqvae_params(fixture.below("param/"))
-    codes, _ = tokenizer.Evaluator(model, fixture["x"]).assign(params)
+    embeddings = fixture["x"]
+    evaluator = tokenizer.Evaluator(model, embeddings, np.zeros(len(embeddings), bool))
+    codes, _ = evaluator.assign(params)
     return collisions.append_extra_code(codes, np.zeros(len(codes)), size=0)
 
 
