@@ -31,6 +31,22 @@ def test_dropout_keeps_the_mean_and_needs_a_key():
     np.testing.assert_array_equal(layers.dropout(x, 0.25, None), x)
 
 
+def test_dropped_entries_depend_on_nothing_but_chance():
+    shape, rate = (64, 3, 40, 50), 0.2
+    masks = [np.asarray(layers.keep_mask(jax.random.key(n), rate, shape)) for n in range(4)]
+    one, *others = [mask - (1 - rate) for mask in masks]
+    variance, bound = rate * (1 - rate), 5 / one.size**0.5  # of correlations: 5 deviations
+    assert abs(one.mean()) < bound * variance**0.5
+    for axis in range(4):
+        assert abs((one * np.roll(one, 1, axis)).mean()) < bound * variance
+        rows = one.mean(axis=tuple(a for a in range(4) if a != axis))
+        deviation = (variance * len(rows) / one.size) ** 0.5
+        assert 0.7 * deviation < rows.std() < 1.4 * deviation or len(rows) == 3
+    for other in others:
+        assert abs((one * other).mean()) < bound * variance
+    np.testing.assert_array_equal(masks[0], layers.keep_mask(jax.random.key(0), rate, shape))
+
+
 def test_rms_norm():
     norm = layers.RMSNorm(2)
     norm.scale[...] = jnp.array([1.0, 2.0])
