@@ -25,7 +25,7 @@ _SENTENCE_DIM = 768  # of the sentence encoders that TIGER reads, beside the con
 
 
 def cases(smoke: bool) -> Iterator[common.Case]:
-    """Yields the cases, so that each one's data is gone before the next one's is made."""
+    """Yields the cases; each is measured before the next one is made."""
     config = rqvae_config.get_config("beauty")
     if smoke:
         config.model.hidden_dims = (64, 32, 16)
@@ -55,6 +55,7 @@ def _quantize(config, num_items: int) -> common.Case:
         num_items,
         quantize_flops(num_items, width, levels, size),
         latents.nbytes + codebooks.nbytes + 4 * num_items * levels,
+        {},
     )
 
 
@@ -84,6 +85,7 @@ def _encode(config, num_items: int) -> common.Case:
             quantize_flops(num_items, width, levels, size),
         ),
         read + 4 * num_items * levels,
+        {},
     )
 
 

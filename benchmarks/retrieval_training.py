@@ -30,24 +30,19 @@ _EMA_DECAY = 0.999
 
 
 def cases(smoke: bool) -> Iterator[common.Case]:
-    """Yields the cases, so that each one's data is gone before the next one's is made."""
+    """Yields the cases; each is measured before the next one is made."""
     config = retrieval_config.get_config("beauty,smoke" if smoke else "beauty")
-    config.model.dropout = 0.2
-    wide = _WIDE
-    if smoke:
+    dropout = retrieval_config.get_config("beauty").model.dropout
+    dim, wide = config.model.dim, _WIDE
+    variants = [(dim, dropout, 0.0), (dim, dropout, _EMA_DECAY), (dim, 0.0, 0.0), (wide, 0.0, 0.0)]
+    if smoke:  # most of the time is compilation
         config.batch_size, config.steps_per_call = 16, 2
         config.model.num_encoder_layers = config.model.num_decoder_layers = 1
-        wide = 96
+        variants = [(dim, dropout, _EMA_DECAY), (wide, 0.0, 0.0)]
     data = synthetic_data(*((300, 200) if smoke else (22_363, 12_101)))
-    default = f"d{config.model.dim}"
-    yield _case(f"{default}, dropout {config.model.dropout}", config, data)
-    config.ema_decay = _EMA_DECAY
-    yield _case(f"{default}, dropout {config.model.dropout}, EMA", config, data)
-    config.ema_decay = 0.0
-    config.model.dropout = 0.0
-    yield _case(f"{default}, no dropout", config, data)
-    config.model.dim = wide
-    yield _case(f"d{wide}, no dropout", config, data)
+    for dim, dropout, ema_decay in variants:
+        config.model.dim, config.model.dropout, config.ema_decay = dim, dropout, ema_decay
+        yield _case(config, data)
 
 
 def synthetic_data(num_users: int, num_items: int) -> dict[str, Any]:
@@ -72,7 +67,9 @@ def synthetic_data(num_users: int, num_items: int) -> dict[str, Any]:
     }
 
 
-def _case(name: str, config, data: dict[str, Any]) -> common.Case:
+def _case(config, data: dict[str, Any]) -> common.Case:
+    dropout = f"dropout {config.model.dropout}" if config.model.dropout else "no dropout"
+    name = f"d{config.model.dim}, {dropout}" + (", EMA" if config.ema_decay else "")
     model = encoder_decoder.from_config(config.to_dict(), LEVEL_SIZES)
     tx, _ = optimizer.make(num_steps=config.num_steps, **config.optimizer.to_dict())
     samples = data["samples"]
