@@ -92,7 +92,7 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
         workdir=workdir,
         mesh=mesh,
         init=_init_fn(model, tokenizer["codebooks"] if config.tokens_from_codebooks else None),
-        loss_fn=_loss_fn(model, config.max_history, config.samples == "subsequences"),
+        loss_fn=loss_fn(model, config.max_history, config.samples == "subsequences"),
         tx=tx,
         schedule=schedule,
         data=data,
@@ -209,8 +209,10 @@ def _init_fn(model, codebooks: np.ndarray | None):
     return init
 
 
-def _loss_fn(model, max_history: int, draw_subsequences: bool):
-    def loss_fn(params, data, indices, rng):
+def loss_fn(model, max_history: int, draw_subsequences: bool) -> train.LossFn:
+    """Returns the loss of a batch of samples: the sum of the levels' means over it."""
+
+    def batch_loss(params, data, indices, rng):
         samples = data["samples"].take(indices)
         if draw_subsequences:
             rng, draw_rng = jax.random.split(rng)
@@ -229,7 +231,7 @@ def _loss_fn(model, max_history: int, draw_subsequences: bool):
         levels = losses.mean(axis=0)  # [Q]
         return levels.sum(), {f"level_{level}_loss": loss for level, loss in enumerate(levels)}
 
-    return loss_fn
+    return batch_loss
 
 
 def _baselines(corpus: Corpus, samples: Samples) -> dict[str, float]:

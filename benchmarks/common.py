@@ -1,0 +1,333 @@
+"""What all benchmarks share: the command line, the clock, the device's ceilings, the report.
+
+    python -m benchmarks.NAME [--smoke] [--output=FILE.json]
+
+One device is measured. A case says how much work a call is: items or steps, floating-point
+operations by precision, and bytes, each computed from shapes and the fewest that the work needs. A
+product of [m, k] and [k, n] is 2mkn operations; sums, norms, activations, softmax, look-ups and
+the optimiser are not counted, nor is anything that is computed again or thrown away. Bytes are
+those of the inputs and results, each moved once; what lies between them could stay on the chip.
+
+The device's ceilings are measured beside: large products at each precision, and a large copy. At
+these rates the work would take the larger of its arithmetic and its traffic, which is the floor; a
+case's share of it is floor / median. It is no bound where work is so small that a cache holds it.
+"""
+
+import datetime
+import importlib.metadata
+import math
+import pathlib
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import rich.box
+import rich.console
+import rich.table
+from absl import app, flags
+from absl import logging as absl_logging
+
+from genrec_jax import files, sharding, train
+from genrec_jax.errors import UserError
+
+_SMOKE = flags.DEFINE_bool("smoke", False, "Small shapes, to see that it works; no figures.")
+_OUTPUT = flags.DEFINE_string("output", None, "Where the results go as JSON. Default: nowhere.")
+
+# How products are computed: the type of the inputs and JAX's precision. "float32" is what XLA
+# makes of float32 by default (TF32 on NVIDIA GPUs, bfloat16 on TPUs), "float32_highest" all of it.
+PRECISIONS = {
+    "bfloat16": (jnp.bfloat16, jax.lax.Precision.DEFAULT),
+    "float32": (jnp.float32, jax.lax.Precision.DEFAULT),
+    "float32_highest": (jnp.float32, jax.lax.Precision.HIGHEST),
+}
+_MAX_CALLS = 20  # in a repeat
+
+
+class Case(NamedTuple):
+    """A call to measure, and how much work it is."""
+
+    name: str
+    call: Callable[[], Any]  # starts the work on the device and returns arrays to wait for
+    unit: str  # what is counted: items or steps
+    count: int  # of them a call
+    flops: dict[str, int]  # a call, by precision
+    bytes: int  # a call
+    facts: dict[str, float]  # what else the JSON should say
+
+
+def main(benchmark: str, cases: Callable[[bool], Iterable[Case]]) -> None:
+    """Runs a benchmark from the command line; `cases` takes whether shapes are to be small."""
+    absl_logging.set_verbosity(absl_logging.WARNING)  # JAX says which backends it did not find
+    app.run(
+        _exit_on_error(lambda argv: run(benchmark, cases, _SMOKE.value, _OUTPUT.value, argv[1:])),
+        flags_parser=_exit_on_error(_parse_flags),
+    )
+
+
+def _parse_flags(argv: list[str]) -> list[str]:
+    """Parses the command line and returns it whole."""
+    try:
+        rest = flags.FLAGS(argv)
+    except flags.Error as error:
+        raise UserError(str(error)) from error
+    if len(rest) > 1:
+        raise UserError(f"unexpected argument {rest[1]!r}: there are --smoke and --output=FILE")
+    return argv
+
+
+def _exit_on_error(function):
+    """Returns `function` with a user's mistakes as one line and exit status 2."""
+
+    def guarded(argv):
+        try:
+            return function(argv)
+        except UserError as error:
+            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+            sys.exit(2)
+
+    return guarded
+
+
+def run(
+    benchmark: str,
+    cases: Callable[[bool], Iterable[Case]],
+    smoke: bool,
+    output: str | None,
+    arguments: list[str],
+) -> None:
+    """Measures all cases, prints a table, and writes JSON to `output` unless it is None."""
+    if output is not None:
+        _check_writable(output)
+    repeats, min_seconds = (3, 0.0) if smoke else (5, 0.2)
+    report = {"benchmark": benchmark, "arguments": arguments} | _environment()
+    report["ceilings"] = ceilings(smoke, repeats, min_seconds)
+    report["cases"] = [
+        _result(case, measure(case.call, repeats, min_seconds), report["ceilings"])
+        for case in cases(smoke)
+    ]
+    _print(report)
+    if output is not None:
+        files.write_json(output, report)
+
+
+def _check_writable(output: str) -> None:
+    path = pathlib.Path(output)
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(None, "it is a folder")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise UserError(f"--output={output} cannot be written: {error.strerror}") from error
+
+
+def measure(call: Callable[[], Any], repeats: int, min_seconds: float) -> list[float]:
+    """Returns the seconds a call of each repeat.
+
+    Two calls that are not counted compile and warm up. Each repeat then waits once, after as many
+    calls as fill `min_seconds`, so that starting them is hidden as it is in use.
+    """
+    jax.block_until_ready(call())
+    calls = min(math.ceil(min_seconds / _seconds(call, 1)) or 1, _MAX_CALLS)
+    return [_seconds(call, calls) / calls for _ in range(repeats)]
+
+
+def _seconds(call: Callable[[], Any], calls: int) -> float:
+    started = time.perf_counter()
+    for _ in range(calls):
+        out = call()
+    jax.block_until_ready(out)
+    return time.perf_counter() - started
+
+
+def ceilings(smoke: bool, repeats: int, min_seconds: float) -> dict[str, float]:
+    """Returns operations a second of large products by precision, and bytes a second of a copy.
+
+    A copy's bytes are those read and those written.
+    """
+    size, copied = (512, 2**22) if smoke else (8192, 2**28)
+    left_rng, right_rng, rng = jax.random.split(jax.random.key(0), 3)
+    found = {}
+    for name, (dtype, precision) in PRECISIONS.items():
+        left = jax.random.normal(left_rng, (size, size), dtype)
+        right = jax.random.normal(right_rng, (size, size), dtype)
+        product = jax.jit(lambda a, b, precision=precision: jnp.matmul(a, b, precision=precision))
+        seconds = measure(lambda: product(left, right), repeats, min_seconds)  # noqa: B023
+        found[name] = 2 * size**3 / statistics.median(seconds)
+    values = jax.random.normal(rng, (copied,))
+    negative = jax.jit(jnp.negative)  # a true copy could be left out
+    seconds = measure(lambda: negative(values), repeats, min_seconds)
+    return found | {"copy": 2 * values.nbytes / statistics.median(seconds)}
+
+
+def training_case(
+    name: str,
+    *,
+    loss_fn: train.LossFn,
+    init: Callable[[jax.Array], dict],
+    tx,
+    data: Any,
+    num_samples: int,
+    batch_size: int,
+    num_steps: int,
+    ema_decay: float,
+    flops: dict[str, int],
+    bytes_read: int,
+    facts: dict[str, float],
+) -> Case:
+    """Returns the case of a superbatch of training as `train.fit` dispatches it.
+
+    Left out of it are the input pipeline and what is done between superbatches.
+
+    Args:
+        name: of the case.
+        loss_fn, tx, ema_decay: as for `train.fit`.
+        init: rng -> params.
+        data: what `loss_fn` reads, host arrays.
+        num_samples: random samples are among so many.
+        batch_size, num_steps: of the superbatch.
+        flops: of one step, by precision.
+        bytes_read: of the data that one step reads.
+        facts: for the JSON.
+    """
+    mesh = jax.make_mesh(
+        (1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:1]
+    )
+    train_superbatch = train.make_train_superbatch(
+        loss_fn, tx, mesh, accumulation=1, ema_decay=ema_decay, adjust=None
+    )
+    replicated = sharding.replicated(mesh)
+    init_rng, indices_rng, rng = jax.device_put(jax.random.split(jax.random.key(0), 3), replicated)
+
+    params = init(init_rng)  # outside jit, where few shapes take less time to compile
+    state = {"params": params, "opt_state": tx.init(params), "step": jnp.zeros((), jnp.int32)}
+    if ema_decay:
+        state["ema"] = jax.tree.map(jnp.copy, params)  # no buffer can be donated twice
+    state = jax.device_put(state, replicated)
+    num_parameters = sum(leaf.size for leaf in jax.tree.leaves(state["params"]))
+    data = sharding.replicate(mesh, data)
+    superbatch = jax.random.randint(indices_rng, (num_steps, batch_size), 0, num_samples)
+    superbatch = jax.device_put(superbatch, sharding.over_rows(mesh, row_axis=1))
+
+    def call():
+        nonlocal state
+        state, metrics = train_superbatch(state, data, superbatch, rng)
+        return metrics
+
+    return Case(
+        name,
+        call,
+        "steps",
+        num_steps,
+        {precision: num_steps * count for precision, count in flops.items()},
+        num_steps * (state_bytes(num_parameters, ema_decay) + bytes_read),
+        {"num_parameters": num_parameters, "batch_size": batch_size} | facts,
+    )
+
+
+def state_bytes(num_parameters: int, ema_decay: float) -> int:
+    """Returns the bytes of the state that a step moves, all float32, read once and written once.
+
+    The state is the parameters, AdamW's two moments, and their average if there is one.
+    """
+    return num_parameters * 4 * 2 * (4 if ema_decay else 3)
+
+
+def add_flops(*parts: dict[str, int]) -> dict[str, int]:
+    """Returns the sums by precision."""
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {name: sum(part.get(name, 0) for part in parts) for name in names}
+
+
+def floor_seconds(flops: dict[str, int], num_bytes: int, ceilings: dict[str, float]) -> float:
+    """Returns the larger of the time of the arithmetic and the time of the traffic."""
+    arithmetic = sum(count / ceilings[precision] for precision, count in flops.items())
+    return max(arithmetic, num_bytes / ceilings["copy"])
+
+
+def _result(case: Case, seconds: list[float], ceilings: dict[str, float]) -> dict[str, Any]:
+    """Returns the case as the JSON has it."""
+    median = statistics.median(seconds)
+    return {
+        "case": case.name,
+        "median_seconds": median,  # of a call
+        "spread": (max(seconds) - min(seconds)) / median,
+        "rate": case.count / median,
+        "unit": f"{case.unit}/s",
+        "tflops_per_second": sum(case.flops.values()) / median / 1e12,
+        "gigabytes_per_second": case.bytes / median / 1e9,
+        "share_of_floor": floor_seconds(case.flops, case.bytes, ceilings) / median,
+        "seconds": seconds,
+        "count": case.count,
+        "flops": case.flops,
+        "bytes": case.bytes,
+        "facts": case.facts,
+    }
+
+
+def _environment() -> dict[str, Any]:
+    device = jax.devices()[0]
+    return {
+        "device": device.device_kind,
+        "platform": device.platform,
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "jaxlib": importlib.metadata.version("jaxlib"),
+        "commit": _commit(),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _commit() -> str:
+    """Returns the commit, with `-dirty` if files differ from it, or `unknown` outside git."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    folder = pathlib.Path(__file__).parent
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()
+
+
+def _print(report: dict[str, Any]) -> None:
+    console = rich.console.Console(highlight=False)
+    ceilings = dict(report["ceilings"])
+    copy = ceilings.pop("copy")
+    products = ", ".join(f"{name} {rate / 1e12:,.4g}" for name, rate in ceilings.items())
+    console.print(
+        f"{report['benchmark']} on {report['device']}, jax {report['jax']}, {report['commit']}\n"
+        f"ceilings: {products} TFLOP/s; copy {copy / 1e9:,.4g} GB/s",
+        soft_wrap=True,
+    )
+    table = rich.table.Table(box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("case", no_wrap=True)
+    for name in ("ms", "spread", "rate", "TFLOP/s", "GB/s", "floor"):  # fit into 80 characters
+        table.add_column(name, justify="right", no_wrap=True)
+    for case in report["cases"]:
+        table.add_row(
+            case["case"],
+            f"{case['median_seconds'] * 1e3:,.3g}",
+            f"{case['spread']:.0%}",
+            f"{_short(case['rate'])} {case['unit']}",
+            f"{case['tflops_per_second']:,.3g}",
+            f"{case['gigabytes_per_second']:,.3g}",
+            f"{case['share_of_floor']:.1%}",
+        )
+    console.print(table)
+
+
+def _short(rate: float) -> str:
+    """Returns three digits, counted in thousands or millions where it has more."""
+    for factor, letter in ((1e6, " M"), (1e3, " k")):
+        if rate >= factor:
+            return f"{rate / factor:,.3g}{letter}"
+    return f"{rate:.3g}"

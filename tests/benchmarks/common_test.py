@@ -1,0 +1,105 @@
+"""The clock, the floor and the command line that all benchmarks share; never how fast it is."""
+
+import json
+
+import jax.numpy as jnp
+import pytest
+from absl import flags
+
+from benchmarks import common
+
+
+def one_case(smoke):
+    assert smoke
+    values = jnp.arange(4.0)
+    yield common.Case("one", lambda: values + 1, "items", 4, {"float32": 8}, 32, {"width": 1})
+
+
+@pytest.fixture
+def run(capsys, monkeypatch):
+    """Returns a function that runs a command line in this process."""
+
+    def run(*arguments):
+        """Returns the exit status and what was printed."""
+        monkeypatch.setattr("sys.argv", ["benchmark", *arguments])
+        try:
+            common.main("shared", one_case)
+        except SystemExit as exit:
+            status = exit.code or 0
+        finally:
+            flags.FLAGS.unparse_flags()
+            flags.FLAGS["smoke"].value, flags.FLAGS["output"].value = False, None
+            flags.FLAGS.mark_as_parsed()
+        return status, *capsys.readouterr()
+
+    return run
+
+
+def test_the_report(run, tmp_path):
+    path = tmp_path / "new" / "report.json"
+    status, out, err = run("--smoke", f"--output={path}")
+    assert (status, err) == (0, "")
+    assert "shared on cpu" in out and "one" in out and "items/s" in out
+    report = json.loads(path.read_text())
+    assert report["benchmark"] == "shared"
+    assert report["arguments"] == ["--smoke", f"--output={path}"]
+    assert set(report["ceilings"]) == {"bfloat16", "float32", "float32_highest", "copy"}
+    assert all(rate > 0 for rate in report["ceilings"].values())
+    (case,) = report["cases"]
+    seconds = case["median_seconds"]
+    assert len(case["seconds"]) == 3 and sorted(case["seconds"])[1] == seconds > 0
+    assert case["rate"] == pytest.approx(4 / seconds)
+    assert case["tflops_per_second"] == pytest.approx(8e-12 / seconds)
+    assert case["gigabytes_per_second"] == pytest.approx(32e-9 / seconds)
+    floor = max(8 / report["ceilings"]["float32"], 32 / report["ceilings"]["copy"])
+    assert case["share_of_floor"] == pytest.approx(floor / seconds)
+    assert case["facts"] == {"width": 1}
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--smok"], "Unknown command line flag 'smok'"),
+        (["--smoke", "fast"], "unexpected argument 'fast': there are --smoke and --output=FILE"),
+        (["--smoke=maybe"], "smoke"),
+        (["--smoke", "--output=/dev/null/x.json"], "--output=/dev/null/x.json cannot be written"),
+        (["--smoke", "--output=."], "--output=. cannot be written: it is a folder"),
+    ],
+)
+def test_one_line_that_names_the_mistake(run, arguments, message):
+    status, out, err = run(*arguments)
+    assert (status, out) == (2, "")
+    (line,) = err.splitlines()
+    assert line.startswith("error: ") and message in line
+
+
+def test_the_floor_adds_the_precisions_and_takes_the_larger_of_arithmetic_and_traffic():
+    ceilings = {"bfloat16": 8.0, "float32": 4.0, "copy": 2.0}
+    flops = {"bfloat16": 16, "float32": 4}  # 2 + 1 seconds
+    assert common.floor_seconds(flops, 4, ceilings) == 3
+    assert common.floor_seconds(flops, 10, ceilings) == 5
+    assert common.floor_seconds({}, 10, ceilings) == 5
+
+
+def test_a_repeat_is_a_few_calls():
+    called = []
+
+    def call():
+        called.append(1)
+        return jnp.zeros(())
+
+    assert len(common.measure(call, repeats=3, min_seconds=0.0)) == 3
+    assert len(called) == 2 + 3
+    called.clear()
+    common.measure(call, repeats=2, min_seconds=1e9)
+    assert len(called) == 2 + 2 * 20
+
+
+def test_the_state_is_read_and_written():
+    assert common.state_bytes(10, ema_decay=0.0) == 10 * 4 * 3 * 2
+    assert common.state_bytes(10, ema_decay=0.9) == 10 * 4 * 4 * 2
+
+
+def test_operations_are_added_by_precision():
+    parts = {"bfloat16": 1, "float32": 2}, {"float32": 3}
+    assert common.add_flops(*parts) == {"bfloat16": 1, "float32": 5}

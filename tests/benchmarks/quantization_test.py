@@ -1,0 +1,46 @@
+"""A smoke run, and its operations and bytes against numbers worked by hand."""
+
+import json
+
+from benchmarks import common, quantization
+
+
+def test_a_smoke_run(tmp_path):
+    common.run("quantization", quantization.cases, True, tmp_path / "report.json", [])
+    cases = json.loads((tmp_path / "report.json").read_text())["cases"]
+    assert {case["case"]: case["unit"] for case in cases} == {
+        "quantise 8-d, 3 x 16": "items/s",
+        "encode 768-d, quantise": "items/s",
+        "train on 128-d": "steps/s",
+        "train on 768-d": "steps/s",
+    }
+    for case in cases:
+        assert case["rate"] > 0 and case["share_of_floor"] > 0
+    quantise, encode, train, train_wide = cases
+
+    # 3 levels of 16 codewords, 8 wide: 3 * 16 * 8 = 384 products an item.
+    assert quantise["count"] == 8192
+    assert quantise["flops"] == {"float32_highest": 2 * 8192 * 384}
+    assert quantise["bytes"] == 4 * (8192 * 8 + 384 + 8192 * 3)  # latents, codebooks, codes
+
+    # 768-64-32-16-8: 49,152 + 2,048 + 512 + 128 = 51,840.
+    assert encode["count"] == 1024
+    assert encode["flops"] == {"float32_highest": 2 * 1024 * (51_840 + 384)}
+    assert encode["bytes"] == 4 * (1024 * 768 + 51_840 + 384 + 1024 * 3)
+
+    # 5 steps of 64 items. Encoder and decoder are 2 * 10,880 with 128-64-32-16-8.
+    assert train["count"] == 5
+    assert train["facts"]["num_parameters"] == 2 * 10_880 + 384
+    # Three times each kernel, but twice the first, of 128 * 64 = 8,192.
+    assert train["flops"] == {
+        "float32": 5 * 2 * 64 * (3 * 2 * 10_880 - 8_192),
+        "float32_highest": 5 * 2 * 64 * 384,
+    }
+    # The parameters and two moments are read and written, a batch is read.
+    assert train["bytes"] == 5 * 4 * (6 * 22_144 + 64 * 128)
+    assert train_wide["facts"]["num_parameters"] == 2 * 51_840 + 384
+
+
+def test_the_default_shapes():
+    # 3 levels of 256 codewords, 32 wide.
+    assert quantization.quantize_flops(1, 32, 3, 256) == {"float32_highest": 49_152}
