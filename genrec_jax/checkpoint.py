@@ -3,10 +3,16 @@
 `checkpoints/<step>/` holds `state` (parameters, optimiser, step) and `progress` (JSON: where the
 data stands, the best evaluation so far). `export/` holds what the next stage reads, each item
 restorable by itself. Orbax writes both beside their place and renames them when they are whole.
+
+Each has a `digests.json` with the SHA-256 of every file of its items, and is compared with it
+before anything is restored: Orbax would find most damage too, but says so in many pages, and a
+flipped bit it believes.
 """
 
 import copy
+import logging
 import pathlib
+import shutil
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,23 +24,42 @@ from genrec_jax.errors import UserError
 
 _policies = ocp.checkpoint_managers
 _DIGESTS = "digests.json"
+_log = logging.getLogger(__name__)
 
 
 class Checkpoints:
     """The checkpoints of one run: the newest, the one before it, and the best."""
 
     def __init__(self, workdir: str | pathlib.Path, best_metric: str | None):
-        """Opens or makes the folder; `best_metric` is higher for better, None for no best."""
+        """Opens or makes the folder, without what is damaged in it.
+
+        `best_metric` is higher for better, None for no best.
+        """
+        self._directory = pathlib.Path(workdir).absolute() / "checkpoints"
+        self._remove_damaged()
         keep = [_policies.LatestN(2)]
         if best_metric:
             keep.append(_policies.BestN(n=1, get_metric_fn=lambda metrics: metrics[best_metric]))
         self._manager = ocp.CheckpointManager(
-            pathlib.Path(workdir).absolute() / "checkpoints",
+            self._directory,
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=_policies.AnyPreservationPolicy(keep),
                 cleanup_tmp_directories=True,
+                async_options=ocp.AsyncOptions(post_finalization_callback=self._add_digests),
             ),
         )
+
+    def _remove_damaged(self) -> None:
+        for step in saved_steps(self._directory.parent):
+            damage = _damage(self._directory / str(step))
+            if damage:
+                shutil.rmtree(self._directory / str(step))
+                _log.warning("%s: removed this checkpoint, the others are used", damage)
+
+    def _add_digests(self) -> None:
+        """Completes the checkpoint that is about to be renamed; Orbax has one at a time."""
+        (unfinished,) = self._directory.glob("*.orbax-checkpoint-tmp*")
+        _write_digests(unfinished, "*/**/*")  # Orbax has yet to change what lies beside the items
 
     def save(self, state: dict, progress: dict, metrics: dict[str, float]) -> None:
         """Starts to write a checkpoint; the caller may go on, donate `state`, change `progress`."""
@@ -46,6 +71,14 @@ class Checkpoints:
             ),
             metrics=metrics,
         )
+
+    def check_best(self, step: int) -> None:
+        """Raises UserError unless the best checkpoint, of this step, is still there."""
+        if step not in self._manager.all_steps():
+            raise UserError(
+                f"{self._directory / str(step)} is missing or damaged, and no other is as good: "
+                "start again in another --workdir"
+            )
 
     def latest_step(self) -> int | None:
         return self._manager.latest_step()
@@ -76,19 +109,14 @@ def saved_steps(workdir: str | pathlib.Path) -> list[int]:
 
 
 def export(workdir: str | pathlib.Path, arrays: dict[str, Any], meta: dict) -> None:
-    """Writes `export/`: each entry of `arrays`, a pytree, as an item of its own, and `meta`.
-
-    `digests.json` comes last, the SHA-256 of every file: an export without it is not finished.
-    """
+    """Writes `export/`: each entry of `arrays`, a pytree, as an item of its own, and `meta`."""
     path = _export_path(workdir)
     items = {name: ocp.args.StandardSave(tree) for name, tree in arrays.items()}
     with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
         checkpointer.save(
             path, ocp.args.Composite(**items, meta=ocp.args.JsonSave(meta)), force=True
         )
-    written = sorted(file for file in path.rglob("*") if file.is_file())
-    digests = {file.relative_to(path).as_posix(): files.sha256(file) for file in written}
-    files.write_json(path / _DIGESTS, digests)
+    _write_digests(path, "**/*")
 
 
 def load_export(workdir: str | pathlib.Path, names: Iterable[str]) -> tuple[dict, dict]:
@@ -118,27 +146,40 @@ def load_export(workdir: str | pathlib.Path, names: Iterable[str]) -> tuple[dict
 
 
 def _check_whole(workdir: str | pathlib.Path, path: pathlib.Path) -> set[str]:
-    """Returns the names of the items in an export; each file must be the one that was written.
-
-    Orbax would find most damage too, but says so in many pages, and reads past some of it.
-    """
+    """Returns the names of the items in an export; each file must be the one that was written."""
     if not (path / _DIGESTS).is_file():
         missing = path / _DIGESTS if path.is_dir() else path
         raise UserError(f"no finished run in {workdir}: {missing} is missing; run that stage first")
-    remedy = (
-        f"copy it again, or delete {path.parent / 'metrics.json'} and run that stage again, which "
-        "goes on from its checkpoints"
-    )
+    damage = _damage(path)
+    if damage:
+        raise UserError(
+            f"{damage}: copy it again, or delete {path.parent / 'metrics.json'} and run that stage "
+            "again, which goes on from its checkpoints"
+        )
+    return {item.name for item in path.iterdir() if item.is_dir()}
+
+
+def _write_digests(path: pathlib.Path, pattern: str) -> None:
+    """Writes the digests of the matching files below `path`; what has none is not finished."""
+    written = sorted(file for file in path.glob(pattern) if file.is_file())
+    digests = {file.relative_to(path).as_posix(): files.sha256(file) for file in written}
+    files.write_json(path / _DIGESTS, digests)
+
+
+def _damage(path: pathlib.Path) -> str | None:
+    """Returns what is wrong with the files below `path`, None if they are those written."""
+    if not (path / _DIGESTS).is_file():
+        return f"{path / _DIGESTS} is missing"
     try:
         digests = files.read_json(path / _DIGESTS)
-    except ValueError as error:
-        raise UserError(f"{path / _DIGESTS} is damaged: {remedy}") from error
+    except ValueError:
+        return f"{path / _DIGESTS} is damaged"
     for name, digest in digests.items():
         if not (path / name).is_file():
-            raise UserError(f"{path / name} is missing: {remedy}")
+            return f"{path / name} is missing"
         if files.sha256(path / name) != digest:
-            raise UserError(f"{path / name} is damaged: {remedy}")
-    return {name.partition("/")[0] for name in digests if "/" in name}
+            return f"{path / name} is damaged"
+    return None
 
 
 def _export_path(workdir) -> pathlib.Path:

@@ -159,7 +159,8 @@ def fit(
         seed: of the parameters, the samples' order and dropout.
 
     Raises:
-        UserError: if the loss is not finite, or the workdir's checkpoint is of other data.
+        UserError: if the loss is not finite, or the workdir's checkpoint is of other data, or
+            the best one is damaged.
     """
     train_superbatch = make_train_superbatch(
         loss_fn, tx, mesh, accumulation=accumulation, ema_decay=ema_decay, adjust=adjust
@@ -193,6 +194,8 @@ def fit(
             state, progress = checkpoints.restore(step, abstract_state)
             if progress["data_fingerprint"] != data_fingerprint:
                 raise UserError(f"{workdir} was trained on other data: choose another --workdir")
+            if select:
+                checkpoints.check_best(progress["best_step"])
             iterator.set_state(progress["data"])
         else:
             step = 0

@@ -1,6 +1,8 @@
 """Checkpoints to resume from and to hand on."""
 
 import json
+import pathlib
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +28,16 @@ def save(workdir, scores):
     with checkpoint.Checkpoints(workdir, "score") as checkpoints:
         for step, score in scores.items():
             checkpoints.save(state(step), {"note": f"at {step}"}, {"score": score})
+
+
+def cut_off(path):
+    path.write_bytes(path.read_bytes()[:-2])
+
+
+def flip_a_bit(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
 
 
 def test_the_newest_two_and_the_best_are_kept(tmp_path):
@@ -74,6 +86,31 @@ def test_what_a_killed_save_leaves_is_no_checkpoint(tmp_path):
     assert checkpoint.saved_steps(tmp_path) == [10, 20]
 
 
+@pytest.mark.parametrize("damage", [cut_off, flip_a_bit, pathlib.Path.unlink])
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, damage, caplog):
+    save(tmp_path / "whole", {10: 0.3, 20: 0.1})
+    folder = pathlib.Path("checkpoints") / "20"
+    names = [
+        path.relative_to(tmp_path / "whole")
+        for path in (tmp_path / "whole" / folder).glob("*/**/*")
+        if path.is_file()
+    ]
+    assert len(names) > 5
+    for number, name in enumerate([*names, folder / "digests.json"]):
+        copy = tmp_path / str(number)
+        shutil.copytree(tmp_path / "whole", copy)
+        damage(copy / name)
+        caplog.clear()
+        with checkpoint.Checkpoints(copy, "score") as checkpoints:
+            assert checkpoints.latest_step() == 10
+            restored, progress = checkpoints.restore(10, abstract())
+            assert int(restored["step"]) == 10 and progress == {"note": "at 10"}
+            checkpoints.save(state(20), {"note": "again"}, {"score": 0.2})
+        (record,) = caplog.records
+        assert str(copy / folder) in record.message and "others are used" in record.message
+        assert checkpoint.saved_steps(copy) == [10, 20]
+
+
 def test_a_new_folder_has_no_step(tmp_path):
     with checkpoint.Checkpoints(tmp_path, None) as checkpoints:
         assert checkpoints.latest_step() is None
@@ -118,17 +155,7 @@ def test_an_export_that_was_not_finished_is_none(tmp_path):
         checkpoint.load_export(tmp_path, ["a"])
 
 
-def cut_off(path):
-    path.write_bytes(path.read_bytes()[:-1])
-
-
-def flip_a_bit(path):
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-
-
-@pytest.mark.parametrize("damage", [cut_off, flip_a_bit, lambda path: path.unlink()])
+@pytest.mark.parametrize("damage", [cut_off, flip_a_bit, pathlib.Path.unlink])
 def test_damage_anywhere_in_an_export_is_found(tmp_path, damage):
     arrays = {"a": {"b": [np.arange(1000), np.ones(3)]}, "c": np.ones(3)}
     checkpoint.export(tmp_path, arrays, {"titles": ["x" * 100]})

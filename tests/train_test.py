@@ -249,6 +249,29 @@ def test_an_interrupted_run_ends_like_one_that_was_not(tmp_path):
     assert lines(tmp_path / "again") == lines(tmp_path / "whole")
 
 
+def stop_with_damage(workdir, scores, damaged_step):
+    """Stops a run where the scores end, and damages one of its checkpoints."""
+    with pytest.raises(KeyboardInterrupt):
+        fit(workdir, [*scores, None], select="score")
+    (workdir / "checkpoints" / str(damaged_step) / "progress" / "metadata").write_text("{")
+
+
+def test_a_damaged_newest_checkpoint_costs_the_steps_since_the_one_before(tmp_path, caplog):
+    scores = [5.0, 6.0, 7.0, 8.0]
+    whole = fit(tmp_path / "whole", scores, select="score")
+    stop_with_damage(tmp_path / "again", scores[:2], damaged_step=20)
+    resumed = fit(tmp_path / "again", scores[1:], select="score")
+    assert "checkpoints/20/progress/metadata is damaged: removed" in caplog.text
+    np.testing.assert_array_equal(resumed.params["w"], whole.params["w"])
+    assert lines(tmp_path / "again") == lines(tmp_path / "whole")
+
+
+def test_without_the_best_checkpoint_nothing_can_be_selected(tmp_path):
+    stop_with_damage(tmp_path, [5.0, 1.0], damaged_step=10)
+    with pytest.raises(UserError, match=r"checkpoints/10 is missing or damaged.*start again in"):
+        fit(tmp_path, select="score")
+
+
 def test_patience_used_up_is_remembered(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         fit(tmp_path, [5.0, 1.0, None], select="score", patience=2)
