@@ -65,3 +65,22 @@ def test_the_tokenizers_seed_and_data_are_those_of_the_run():
     assert config.tokenizer_config.seed == 5
     assert config.tokenizer_config.data.dir == "here"
     assert get("rqvae", "files").model == config.tokenizer_config.model
+
+
+def test_the_original_decoder_has_its_shape_and_shrinks_to_a_smoke_run():
+    config = get("retrieval_original", "beauty")
+    shape = {
+        "embedding_dim": 128,
+        "dim": 512,
+        "num_heads": 8,
+        "head_dim": 64,
+        "hidden_dim": 1024,
+        "num_encoder_layers": 4,
+        "num_decoder_layers": 4,
+        "positions": "learned",
+        "dropout": 0.3,
+    }
+    assert shape.items() <= config.model.items()
+    small, like = get("retrieval_original", "smoke"), get("retrieval", "smoke")
+    assert small.model.dim == like.model.dim and small.num_steps == like.num_steps
+    assert small.model.positions == "learned" and small.samples == "subsequences"
