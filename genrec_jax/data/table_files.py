@@ -149,9 +149,14 @@ def _json_rows(
             names.update(dict.fromkeys(record))
         values = [record.get(name) for name in flags]
         for (name, flag), value in zip(flags.items(), values, strict=True):
-            if isinstance(value, dict) or (isinstance(value, list) and flag not in ("", "text")):
+            if isinstance(value, list) and flag not in ("", "text"):
                 raise UserError(f"{path}:{number}: {name} must be text or a number, not {value!r}")
-        yield [_value_as_text(value) for value in values]
+        try:
+            yield [_value_as_text(value) for value in values]
+        except TypeError as error:
+            raise UserError(
+                f"{path}:{number}: a value is neither text nor a number: {error}"
+            ) from error
 
 
 def _read_parquet(path: pathlib.Path, flags: dict[str, str]) -> Table:
@@ -249,5 +254,13 @@ def _value_as_text(value: Any) -> str | None:
             return None
         return str(int(value)) if abs(value) < 2**53 and value.is_integer() else str(value)
     if isinstance(value, list):
-        return text_lib.join_names(filter(None, map(_value_as_text, value))) or None
-    raise TypeError(f"not text: {value!r}")
+        return text_lib.join_names(filter(None, map(_value_as_text, _flatten(value)))) or None
+    raise TypeError(repr(value))
+
+
+def _flatten(values: list) -> Iterator[Any]:
+    for value in values:
+        if isinstance(value, list):
+            yield from _flatten(value)
+        else:
+            yield value
