@@ -23,8 +23,8 @@ def data(dataset: str) -> ConfigDict:
     config = ConfigDict()
     config.dataset = dataset
     config.dir = ""  # or GENREC_DATA_DIR; of `files`, or these two tables, whose columns follow:
-    config.items = ""
-    config.interactions = ""
+    config.items_file = ""
+    config.interactions_file = ""
     config.item_id = "item_id"  # "ITEMS_COLUMN,INTERACTIONS_COLUMN" if they differ
     config.user_id = "user_id"
     config.time = "timestamp"  # empty if the rows are in the order of time

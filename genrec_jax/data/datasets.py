@@ -31,8 +31,8 @@ def load(
     *,
     dataset: str,
     dir: str,
-    items: str,
-    interactions: str,
+    items_file: str,
+    interactions_file: str,
     item_id: str,
     user_id: str,
     time: str,
@@ -50,19 +50,24 @@ def load(
         dataset: one of `NAMES`.
         dir: the folder of the data set in the compact format. If empty, it is looked for in the
             folder that the environment variable GENREC_DATA_DIR names.
-        items, interactions, item_id, user_id, time, text, k_core: the arguments of `tables.source`,
-            from which `files` is read if the first two are given instead of `dir`.
+        items_file, interactions_file, item_id, user_id, time, text, k_core: the arguments of
+            `tables.source`, from which `files` is read if the first two are given instead of `dir`.
         synthetic_shop: the arguments of `synthetic.source`.
         split: one of `splits.NAMES`.
         valid_share, test_share: the arguments of `splits.temporal`.
     """
     _check_split(split, valid_share, test_share)
     check_name(dataset)
-    of_tables = {"items": items, "interactions": interactions, "text": text, "k_core": k_core}
+    of_tables = {
+        "items_file": items_file,
+        "interactions_file": interactions_file,
+        "text": text,
+        "k_core": k_core,
+    }
     _check_tables(dataset, dir, of_tables)
     if dataset == "synthetic":
         source = synthetic.source(**synthetic_shop)
-    elif items:
+    elif items_file:
         source = tables.source(item_id=item_id, user_id=user_id, time=time, **of_tables)
     else:
         source = _files(dataset, dir)
@@ -102,11 +107,11 @@ def _check_tables(dataset: str, directory: str, of_tables: dict[str, str | int])
             f"{given[0]} is for tables, and --config.data.dir for a folder in the compact format: "
             "leave one of them out"
         )
-    for name in ("items", "interactions"):
+    for name in ("items_file", "interactions_file"):
         if not of_tables[name]:
             raise UserError(
-                f"{given[0]} is given without --config.data.{name}: tables need both items and "
-                "interactions"
+                f"{given[0]} is given without --config.data.{name}: tables are two, of items and "
+                "of interactions"
             )
 
 
@@ -119,6 +124,6 @@ def _files(dataset: str, directory: str) -> Source:
         if FOLDERS[dataset]:
             remedy += f"the folder that holds {FOLDERS[dataset]}/ by GENREC_DATA_DIR"
         else:
-            remedy += "its tables by --config.data.items and --config.data.interactions"
+            remedy += "its tables by --config.data.items_file and --config.data.interactions_file"
         raise UserError(f"no place known for the data set {dataset}: {remedy}")
     return files.source(directory, dataset)

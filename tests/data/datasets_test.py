@@ -7,8 +7,8 @@ from genrec_jax.errors import UserError
 
 LEAVE_ONE_OUT = {"split": "leave_one_out", "valid_share": 0.1, "test_share": 0.1}
 TABLES = {
-    "items": "",
-    "interactions": "",
+    "items_file": "",
+    "interactions_file": "",
     "item_id": "item_id",
     "user_id": "user_id",
     "time": "timestamp",
@@ -58,7 +58,9 @@ def test_without_a_place_the_remedy_is_named(tmp_path, monkeypatch):
     monkeypatch.delenv("GENREC_DATA_DIR", raising=False)
     with pytest.raises(UserError, match=r"beauty: .*--config.data.dir, or .*GENREC_DATA_DIR"):
         load(tmp_path, "beauty")
-    with pytest.raises(UserError, match=r"files: .*data.dir, or .*data.items and .*interactions$"):
+    with pytest.raises(
+        UserError, match=r"files: .*data.dir, or .*data.items_file and .*interactions_file$"
+    ):
         load(tmp_path, "files")
 
 
@@ -76,7 +78,7 @@ def write_tables(folder):
     ]
     lines = (f"{user},{item},{time}\n" for user, item, time in rows)
     interactions.write_text("user_id,item_id,timestamp\n" + "".join(lines))
-    return {"items": str(items), "interactions": str(interactions)}
+    return {"items_file": str(items), "interactions_file": str(interactions)}
 
 
 def test_files_may_be_tables(tmp_path):
@@ -114,36 +116,36 @@ def test_other_settings_are_another_prepared_data_set(tmp_path):
         (
             "synthetic",
             "",
-            {"items": "i.csv"},
-            r"data.items is for tables, and .* synthetic is none",
+            {"items_file": "i.csv"},
+            r"data.items_file is for tables, and .* synthetic is none",
         ),
         (
             "beauty",
             "x",
-            {"interactions": "i.csv"},
-            r"data.interactions is for tables, and .*beauty",
+            {"interactions_file": "i.csv"},
+            r"data.interactions_file is for tables, and .*beauty",
         ),
         ("synthetic", "", {"k_core": 5}, r"data.k_core is for tables.*: choose the data set files"),
         (
             "files",
             "x",
-            {"items": "i.csv", "interactions": "j.csv"},
-            r"data.items is .*data.dir for",
+            {"items_file": "i.csv", "interactions_file": "j.csv"},
+            r"data.items_file is .*data.dir for",
         ),
         ("files", "x", {"text": "title"}, r"data.text is for tables, .*: leave one of them out"),
         (
             "files",
             "",
-            {"items": "i.csv"},
-            r"data.items is given without --config.data.interactions",
+            {"items_file": "i.csv"},
+            r"data.items_file is given without --config.data.interactions_",
         ),
         (
             "files",
             "",
-            {"interactions": "j.csv"},
-            r"interactions is given without .*data.items: tab",
+            {"interactions_file": "j.csv"},
+            r"interactions_file is given without .*data.items_file: ",
         ),
-        ("files", "", {"k_core": 5}, r"data.k_core is given without --config.data.items"),
+        ("files", "", {"k_core": 5}, r"data.k_core is given without --config.data.items_file"),
     ],
 )
 def test_settings_of_tables_in_part_or_elsewhere(tmp_path, dataset, folder, changes, message):

@@ -55,12 +55,19 @@ class _Events(NamedTuple):
 
 
 def source(
-    *, items: str, interactions: str, item_id: str, user_id: str, time: str, text: str, k_core: int
+    *,
+    items_file: str,
+    interactions_file: str,
+    item_id: str,
+    user_id: str,
+    time: str,
+    text: str,
+    k_core: int,
 ) -> Source:
     """Returns the data set in two files.
 
     Args:
-        items, interactions: the files.
+        items_file, interactions_file: the paths.
         item_id: the column of item ids in both, or two columns, the items' and the interactions',
             with a comma between.
         user_id: the column of user ids.
@@ -76,7 +83,10 @@ def source(
     """
     if k_core < 0:
         raise UserError(f"--config.data.k_core={k_core} must be at least 0")
-    paths = [_find(items, "items"), _find(interactions, "interactions")]
+    paths = [
+        _find(items_file, "items_file"),
+        _find(interactions_file, "interactions_file"),
+    ]
     contents = [(table_files.suffix(path), files.sha256(path)) for path in paths]
     settings = [_VERSION, contents, item_id, user_id, time, text, k_core]
     content_hash = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]

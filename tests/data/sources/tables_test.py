@@ -51,7 +51,7 @@ def write(path, columns):
 
 def source(folder, items=ITEMS, events=EVENTS, suffixes=(".parquet", ".parquet"), **settings):
     paths = {
-        name: write(folder / f"{name}{suffix}", columns)
+        f"{name}_file": write(folder / f"{name}{suffix}", columns)
         for name, columns, suffix in zip(
             ("items", "interactions"), (items, events), suffixes, strict=True
         )
@@ -259,7 +259,10 @@ def test_the_hash_changes_with_the_contents_and_every_setting(tmp_path):
         ),
         ({"k_core": 4}, r"no users and items are left that have 4 events each: lower --config.da"),
         ({"k_core": -1}, r"--config.data.k_core=-1 must be at least 0"),
-        ({"suffixes": (".csv", ".xlsx")}, r"data.interactions=.*xlsx must end in .csv, .*or .parq"),
+        (
+            {"suffixes": (".csv", ".xlsx")},
+            r"data.interactions_file=.*xlsx must end in .csv, .*or .parq",
+        ),
     ],
 )
 def test_mistakes(tmp_path, changes, message):
@@ -293,8 +296,8 @@ def test_a_file_that_is_not_there(tmp_path):
     source(tmp_path)
     with pytest.raises(UserError, match=r"no file .*nowhere.csv: give a table by --config.data.it"):
         tables.source(
-            items=str(tmp_path / "nowhere.csv"),
-            interactions=str(tmp_path / "interactions.parquet"),
+            items_file=str(tmp_path / "nowhere.csv"),
+            interactions_file=str(tmp_path / "interactions.parquet"),
             **DEFAULTS,
         )
 
@@ -305,8 +308,8 @@ def test_movielens():
         user, item, _, time = next(csv.reader(file))
         rows = [(row[0], row[1], int(row[3])) for row in csv.reader(file)]
     records = tables.source(
-        items=str(MOVIELENS / "movies.csv"),
-        interactions=str(MOVIELENS / "ratings.csv"),
+        items_file=str(MOVIELENS / "movies.csv"),
+        interactions_file=str(MOVIELENS / "ratings.csv"),
         item_id=f"movieId,{item}",
         user_id=user,
         time=time,
