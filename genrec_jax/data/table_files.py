@@ -84,7 +84,7 @@ def _read_csv(path: pathlib.Path, flags: dict[str, str]) -> Table:
             )
         with open_binary(path) as file:
             blocks = iter(lambda: file.read(_BLOCK_BYTES), b"")
-            num_quotes = sum(block.count(b'"') for block in blocks)
+            has_quotes = any(b'"' in block for block in blocks)
     except pa.ArrowInvalid as error:
         # Arrow does not know the line.
         for line, fields in _csv_rows(path, strict=True):
@@ -94,7 +94,7 @@ def _read_csv(path: pathlib.Path, flags: dict[str, str]) -> Table:
                     "columns"
                 ) from error
         raise UserError(f"{path}: not a table that can be read: {error}") from error
-    if num_quotes % 2:  # Arrow would take all that follows a lone quote for one value
+    if has_quotes:  # Arrow takes all the rows from one lone quote to the next for one value
         for _ in _csv_rows(path, strict=True):
             pass
     return Table(path, names, {name: table[name] for name in columns})
@@ -103,6 +103,7 @@ def _read_csv(path: pathlib.Path, flags: dict[str, str]) -> Table:
 def _csv_rows(path: pathlib.Path, strict: bool = False) -> Iterator[tuple[int, list[str]]]:
     """Yields the rows, that of names first, each with the number of its first line."""
     kind = _kind(path)
+    csv.field_size_limit(_BLOCK_BYTES)
     reader = csv.reader(all_lines(path), delimiter=_DELIMITERS[kind], strict=strict)
     line = 1
     try:

@@ -127,6 +127,14 @@ def test_lists_are_joined(tmp_path):
     assert table_files.texts(table_files.read(path, {"x": "text"}), "x") == ["1, 2.5", "7"]
 
 
+def test_long_values_and_other_line_ends_and_quotes_within(tmp_path):
+    long = "x" * 200_000
+    path = write(tmp_path / "a.csv", f'\ufeffid,title\r\n1,"{long}"\r\n2,5" nail\r\n')
+    table = table_files.read(path, FLAGS)
+    assert table_files.texts(table, "title") == [long, '5" nail']
+    assert table_files.where(table, 1) == f"{path}:3"
+
+
 HEADER = "id,title\n"
 MANY = "".join(f"{n},some title that makes the file longer\n" for n in range(500_000))
 
@@ -143,6 +151,7 @@ MANY = "".join(f"{n},some title that makes the file longer\n" for n in range(500
         ("a.csv", HEADER + MANY + "7\n", r"a.csv:500002: 1 fields"),  # in a later block
         ("a.csv", HEADER + '1,"x\ny"\n2\n', r"a.csv:4: 1 fields"),
         ("a.csv", HEADER + '1,x\n2,"y\n3,z\n', r"a.csv:3: not CSV: unexpected end of data"),
+        ("a.csv", HEADER + '1,x\n2,"y\n3,z\n4,"w\n', r"a.csv:3: not CSV: ',' expected after '\"'"),
         ("a.csv.gz", HEADER + '1,x\n2,"y\n3,z\n', r"a.csv.gz:3: not CSV: unexpected end of data"),
         ("a.csv", (HEADER + MANY).encode() + b"7,\xff\n", r"a.csv:500002: not UTF-8"),
         ("a.csv", HEADER.encode("utf-16"), r"a.csv:1: not UTF-8"),

@@ -71,7 +71,8 @@ def source(
         item_id: the column of item ids in both, or two columns, the items' and the interactions',
             with a comma between.
         user_id: the column of user ids.
-        time: the column of times: numbers, which are rounded down, dates, or ISO 8601 as text. If
+        time: the column of times: numbers, dates, or ISO 8601 as text. Their order is exact; the
+            records have them rounded down to whole numbers, dates as seconds since 1970 (UTC). If
             empty, the rows are taken to be in the order of time.
         text: the columns that make an item's text, with commas between. If empty, those of
             `title`, `brand`, `categories`, `genres`, `description` and `text` that are there.
