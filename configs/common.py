@@ -22,7 +22,14 @@ def data(dataset: str) -> ConfigDict:
     """Returns which data to read. `dir` is one data set's folder in the compact format."""
     config = ConfigDict()
     config.dataset = dataset
-    config.dir = ""  # or GENREC_DATA_DIR
+    config.dir = ""  # or GENREC_DATA_DIR; of `files`, or these two tables, whose columns follow:
+    config.items_file = ""  # --config.data.items; a ConfigDict has a method of that name
+    config.interactions = ""
+    config.item_id = "item_id"  # "ITEMS_COLUMN,INTERACTIONS_COLUMN" if they differ
+    config.user_id = "user_id"
+    config.time = "timestamp"  # empty if the rows are in the order of time
+    config.text = ""  # columns of items with commas between; empty for those named as usual
+    config.k_core = 0  # events that each user and each item must have; 0 for any number
     config.split = "leave_one_out"  # or "temporal", at the times after which these shares lie:
     config.valid_share = 0.1
     config.test_share = 0.1

@@ -17,6 +17,7 @@ from genrec_jax.errors import UserError
 _DESCRIPTION = "The run's config file and its argument, such as configs/rqvae.py:beauty,smoke."
 _CONFIG = config_flags.DEFINE_config_file("config", None, _DESCRIPTION)
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder. Default: runs/NAME-DATASET.")
+_ALIASES = {"config.data.items": "config.data.items_file"}  # config flags would find a method
 _REPEATED = ("recommend",)  # quick stages that read files which may change: computed each time
 
 
@@ -50,6 +51,7 @@ def _task(name: str):
 
 def parse_flags(argv: list[str]) -> list[str]:
     """Parses the command line, checking first what config_flags would answer in riddles."""
+    argv[1:] = map(_without_alias, argv[1:])  # in place: config flags read sys.argv
     given = _arguments(argv)
     if "config" not in given:
         if not any(name.startswith("help") for name in given):
@@ -65,6 +67,12 @@ def parse_flags(argv: list[str]) -> list[str]:
         return flags.FLAGS(argv)
     except flags.Error as error:
         raise UserError(_one_line(error)) from error
+
+
+def _without_alias(arg: str) -> str:
+    name, equals, value = arg.partition("=")
+    bare = name.lstrip("-")
+    return name.replace(bare, _ALIASES.get(bare, bare)) + equals + value
 
 
 def _arguments(argv: list[str]) -> dict[str, str | None]:

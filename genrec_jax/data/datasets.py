@@ -7,10 +7,10 @@ import pathlib
 from genrec_jax.data import builder, splits
 from genrec_jax.data.corpus import Corpus
 from genrec_jax.data.records import Source
-from genrec_jax.data.sources import files, synthetic
+from genrec_jax.data.sources import files, synthetic, tables
 from genrec_jax.errors import UserError
 
-# Where each set lies below GENREC_DATA_DIR; `files` has no place of its own.
+# Where each set lies below GENREC_DATA_DIR; `files`, which may be tables, has no place of its own.
 FOLDERS = {
     "beauty": "amazon2014-beauty",
     "sports": "amazon2014-sports",
@@ -31,6 +31,13 @@ def load(
     *,
     dataset: str,
     dir: str,
+    items_file: str,
+    interactions: str,
+    item_id: str,
+    user_id: str,
+    time: str,
+    text: str,
+    k_core: int,
     synthetic_shop: dict[str, int],
     split: str,
     valid_share: float,
@@ -43,14 +50,25 @@ def load(
         dataset: one of `NAMES`.
         dir: the folder of the data set in the compact format. If empty, it is looked for in the
             folder that the environment variable GENREC_DATA_DIR names.
+        items_file, interactions, item_id, user_id, time, text, k_core: the arguments of
+            `tables.source`, from which `files` is read if the first two are given instead of `dir`.
         synthetic_shop: the arguments of `synthetic.source`.
         split: one of `splits.NAMES`.
         valid_share, test_share: the arguments of `splits.temporal`.
     """
     _check_split(split, valid_share, test_share)
     check_name(dataset)
+    of_tables = {
+        "items": items_file,
+        "interactions": interactions,
+        "text": text,
+        "k_core": k_core,
+    }
+    _check_tables(dataset, dir, of_tables)
     if dataset == "synthetic":
         source = synthetic.source(**synthetic_shop)
+    elif items_file:
+        source = tables.source(item_id=item_id, user_id=user_id, time=time, **of_tables)
     else:
         source = _files(dataset, dir)
     corpus = builder.load(builder.prepare(source, pathlib.Path(cache_dir) / "prepared"))
@@ -74,13 +92,38 @@ def _check_split(split: str, valid_share: float, test_share: float) -> None:
         )
 
 
+def _check_tables(dataset: str, directory: str, of_tables: dict[str, str | int]) -> None:
+    """Raises UserError if settings of tables are given in part, or where no tables are read."""
+    given = [f"--config.data.{name}" for name, value in of_tables.items() if value]
+    if not given:
+        return
+    if dataset != "files":
+        raise UserError(
+            f"{given[0]} is for tables, and the data set {dataset} is none: choose the data set "
+            "files, or leave it out"
+        )
+    if directory:
+        raise UserError(
+            f"{given[0]} is for tables, and --config.data.dir for a folder in the compact format: "
+            "leave one of them out"
+        )
+    for name in ("items", "interactions"):
+        if not of_tables[name]:
+            raise UserError(
+                f"{given[0]} is given without --config.data.{name}: tables are two, of items and "
+                "of interactions"
+            )
+
+
 def _files(dataset: str, directory: str) -> Source:
     root = os.environ.get("GENREC_DATA_DIR")
     if not directory and root and FOLDERS[dataset]:
         directory = os.path.join(root, FOLDERS[dataset])
     if not directory:
-        remedy = "give its folder by --config.data.dir"
+        remedy = "give its folder by --config.data.dir, or "
         if FOLDERS[dataset]:
-            remedy += f", or the folder that holds {FOLDERS[dataset]}/ by GENREC_DATA_DIR"
+            remedy += f"the folder that holds {FOLDERS[dataset]}/ by GENREC_DATA_DIR"
+        else:
+            remedy += "its tables by --config.data.items and --config.data.interactions"
         raise UserError(f"no place known for the data set {dataset}: {remedy}")
     return files.source(directory, dataset)

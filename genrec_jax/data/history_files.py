@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import pyarrow
 from pyarrow import parquet
 
-from genrec_jax.data.sources import files as source_files
+from genrec_jax.data import text_files
 from genrec_jax.errors import UserError
 
 _COLUMNS = ("user_id", "history")
@@ -47,13 +47,13 @@ def read(path: str | os.PathLike) -> Iterator[UserHistory]:
 
 
 def _compact_line(path) -> Iterator[UserHistory]:
-    for number, line in source_files.lines(path):
+    for number, line in text_files.lines(path):
         user_id, *item_ids = line.split()
         yield UserHistory(f"{path}:{number}", user_id, item_ids)
 
 
 def _json_line(path) -> Iterator[UserHistory]:
-    for number, line in source_files.lines(path):
+    for number, line in text_files.lines(path):
         where = f"{path}:{number}"
         try:
             record = json.loads(line)

@@ -1,5 +1,7 @@
 """One sentence for each item, by a versioned template."""
 
+from collections.abc import Iterable
+
 TEMPLATE_VERSION = "title-brand-categories/1"
 
 
@@ -13,8 +15,20 @@ def sentence(item: dict) -> str:
         return item["text"]
     names = [name for path in item.get("categories", ()) for name in path]
     fields = {
-        "Title": item.get("title", ""),
-        "Brand": item.get("brand", ""),
-        "Categories": ", ".join(dict.fromkeys(names)),  # each name once, in order
+        "title": item.get("title", ""),
+        "brand": item.get("brand", ""),
+        "categories": join_names(names),
     }
-    return "; ".join(f"{name}: {value}" for name, value in fields.items() if value)
+    return join_fields(fields)
+
+
+def join_fields(fields: dict[str, str]) -> str:
+    """Returns "Name: value; Name: value; ..." of the fields that are not empty."""
+    return "; ".join(
+        f"{name[:1].upper()}{name[1:]}: {value}" for name, value in fields.items() if value
+    )
+
+
+def join_names(names: Iterable[str]) -> str:
+    """Returns the names with commas between them, each once, in order."""
+    return ", ".join(dict.fromkeys(names))

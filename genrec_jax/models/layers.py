@@ -58,7 +58,7 @@ def keep_mask(rng: jax.Array, rate: float, shape: tuple[int, ...]) -> jax.Array:
 
     Entry i is a hash of i and the key: two rounds of multiply and xor-shift (constants of
     C. Wellons's lowbias32), ten operations. JAX's generator takes over a hundred, which XLA
-    repeats in each pass that reads the mask, and so took longer than the rest of a training step.
+    repeats in each pass that reads the mask: on a CPU that took as long as the rest of a step.
     """
     first_word, second_word = jax.random.bits(rng, (2,), jnp.uint32)
     strides = np.cumprod((1, *shape[:0:-1]), dtype=np.uint32)[::-1]

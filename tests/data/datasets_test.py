@@ -6,6 +6,15 @@ from genrec_jax.data import datasets
 from genrec_jax.errors import UserError
 
 LEAVE_ONE_OUT = {"split": "leave_one_out", "valid_share": 0.1, "test_share": 0.1}
+TABLES = {
+    "items_file": "",
+    "interactions": "",
+    "item_id": "item_id",
+    "user_id": "user_id",
+    "time": "timestamp",
+    "text": "",
+    "k_core": 0,
+}
 SHOP = {"seed": 0, "num_users": 20, "num_items": 100}
 
 
@@ -16,9 +25,8 @@ def write(folder):
 
 
 def load(cache, dataset, folder="", **changes):
-    return datasets.load(
-        cache, dataset=dataset, dir=str(folder), synthetic_shop=SHOP, **LEAVE_ONE_OUT | changes
-    )
+    settings = TABLES | LEAVE_ONE_OUT | changes
+    return datasets.load(cache, dataset=dataset, dir=str(folder), synthetic_shop=SHOP, **settings)
 
 
 def test_the_synthetic_shop_needs_no_folder(tmp_path):
@@ -50,5 +58,94 @@ def test_without_a_place_the_remedy_is_named(tmp_path, monkeypatch):
     monkeypatch.delenv("GENREC_DATA_DIR", raising=False)
     with pytest.raises(UserError, match=r"beauty: .*--config.data.dir, or .*GENREC_DATA_DIR"):
         load(tmp_path, "beauty")
-    with pytest.raises(UserError, match=r"files: give its folder by --config.data.dir$"):
+    with pytest.raises(UserError, match=r"files: .*data.dir, or .*data.items and .*interactions$"):
         load(tmp_path, "files")
+
+
+def write_tables(folder):
+    """Returns the settings of two tables: three users, one of whom comes last."""
+    items, interactions = folder / "items.csv", folder / "interactions.csv"
+    items.write_text("item_id,title\na,Soap\nb,Brush\n")
+    rows = [
+        ("u", "a", 1),
+        ("u", "b", 2),
+        ("v", "a", 3),
+        ("u", "a", 4),
+        ("v", "b", 5),
+        ("w", "b", 6),
+    ]
+    lines = (f"{user},{item},{time}\n" for user, item, time in rows)
+    interactions.write_text("user_id,item_id,timestamp\n" + "".join(lines))
+    return {"items_file": str(items), "interactions": str(interactions)}
+
+
+def test_files_may_be_tables(tmp_path):
+    corpus = load(tmp_path, "files", **write_tables(tmp_path))
+    assert (corpus.titles, corpus.user_ids) == (["Soap", "Brush"], ["u", "v", "w"])
+    assert corpus.items.tolist() == [0, 1, 0, 0, 1, 1]
+    assert corpus.times.tolist() == [1, 2, 4, 3, 5, 6]
+    assert corpus.facts == {
+        "data/num_events_of_unknown_items": 0,
+        "data/num_events_without_time": 0,
+        "data/num_duplicated_events": 0,
+    }
+
+
+def test_tables_may_be_split_by_time(tmp_path):
+    shares = {"split": "temporal", "valid_share": 0.34, "test_share": 0.33}
+    corpus = load(tmp_path, "files", **write_tables(tmp_path), **shares)
+    # Of the times 1 to 6 a third are for the test, and about a third before it for validation.
+    assert (corpus.splits.facts["data/valid_from"], corpus.splits.facts["data/test_from"]) == (2, 5)
+    assert corpus.splits.train_ends.tolist() == [1, 3, 5]
+    assert corpus.splits.targets["valid"].tolist() == [1, -1, -1]
+    assert corpus.splits.targets["test"].tolist() == [-1, 4, -1]
+    assert corpus.facts["data/num_duplicated_events"] == 0
+
+
+def test_other_settings_are_another_prepared_data_set(tmp_path):
+    for changes in ({}, {"k_core": 1}, {"text": "title"}):
+        load(tmp_path, "files", **write_tables(tmp_path), **changes)
+    assert len(list((tmp_path / "prepared" / "corpus").glob("files-*"))) == 3
+
+
+@pytest.mark.parametrize(
+    "dataset, folder, changes, message",
+    [
+        (
+            "synthetic",
+            "",
+            {"items_file": "i.csv"},
+            r"data.items is for tables, and .* synthetic is none",
+        ),
+        (
+            "beauty",
+            "x",
+            {"interactions": "i.csv"},
+            r"data.interactions is for tables, and .*beauty",
+        ),
+        ("synthetic", "", {"k_core": 5}, r"data.k_core is for tables.*: choose the data set files"),
+        (
+            "files",
+            "x",
+            {"items_file": "i.csv", "interactions": "j.csv"},
+            r"data.items is .*data.dir for",
+        ),
+        ("files", "x", {"text": "title"}, r"data.text is for tables, .*: leave one of them out"),
+        (
+            "files",
+            "",
+            {"items_file": "i.csv"},
+            r"data.items is given without --config.data.interactions",
+        ),
+        (
+            "files",
+            "",
+            {"interactions": "j.csv"},
+            r"interactions is given without .*data.items: ",
+        ),
+        ("files", "", {"k_core": 5}, r"data.k_core is given without --config.data.items"),
+    ],
+)
+def test_settings_of_tables_in_part_or_elsewhere(tmp_path, dataset, folder, changes, message):
+    with pytest.raises(UserError, match=message):
+        load(tmp_path, dataset, folder, **changes)

@@ -20,3 +20,13 @@ def test_missing_fields_leave_no_trace():
 
 def test_a_text_of_its_own_is_taken_as_it_is():
     assert text.sentence({"item_id": "a", "title": "Soap", "text": "read me"}) == "read me"
+
+
+def test_fields_of_any_names_are_joined():
+    fields = {"title": "Soap", "made in": "", "itemType": "Bath", "x": "7"}
+    assert text.join_fields(fields) == "Title: Soap; ItemType: Bath; X: 7"
+    assert text.join_fields({"title": ""}) == ""
+
+
+def test_names_are_joined_once_each():
+    assert text.join_names(["b", "a", "b"]) == "b, a"

@@ -8,14 +8,13 @@
 Each file may be gzipped (`.gz`).
 """
 
-import gzip
 import hashlib
 import json
 import pathlib
-import zlib
 from collections.abc import Iterator
 
 from genrec_jax.data.records import Records, Source
+from genrec_jax.data.text_files import lines
 from genrec_jax.errors import UserError
 
 _ITEMS, _SEQUENCES, _TIMESTAMPS = "items.jsonl", "sequences.txt", "timestamps.txt"
@@ -128,17 +127,3 @@ def _times(path, numbered_line, user_id: str, length: int) -> list[int]:
         return [int(time) for time in times]
     except ValueError as error:
         raise UserError(f"{path}:{number}: times must be whole numbers: {error}") from error
-
-
-def lines(path: pathlib.Path) -> Iterator[tuple[int, str]]:
-    """Yields the lines that are not blank, with their numbers from 1."""
-    opener = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opener(path, "rt", encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield number, line
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise UserError(f"{path}: damaged gzip file ({error}): fetch or pack it again") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8: {error}") from error

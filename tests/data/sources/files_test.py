@@ -95,9 +95,16 @@ def test_a_line_that_is_not_json(tmp_path):
 
 def test_a_file_that_is_not_text(tmp_path):
     source = write(tmp_path)
-    (tmp_path / "sequences.txt").write_bytes(b"u1 \xff\n")
-    with pytest.raises(UserError, match=r"sequences.txt: not UTF-8"):
+    (tmp_path / "sequences.txt").write_bytes(b"u1 a\n\nu2 \xff\nu3 a\n")
+    with pytest.raises(UserError, match=r"sequences.txt:3: not UTF-8"):
         read(source)
+
+
+def test_a_byte_order_mark_and_other_line_ends_are_nothing(tmp_path):
+    source = write(tmp_path)
+    (tmp_path / "sequences.txt").write_bytes(b"\xef\xbb\xbfu1 a 7\r\nu2 c\r\n")
+    _, users = read(source)
+    assert [(user["user_id"], user["items"]) for user in users] == [("u1", [0, 1]), ("u2", [2])]
 
 
 def test_a_gzip_file_that_was_cut_off(tmp_path):
