@@ -1,6 +1,7 @@
 """Files that are either whole or absent."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -10,6 +11,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_LEAVE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 
 
 @contextlib.contextmanager
@@ -27,6 +31,24 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def refusal(error: BaseException | None) -> str | None:
+    """Returns what to tell the user if it is the system that refuses a file, None otherwise.
+
+    Libraries that write in C++ have the system's words only in the text of their errors.
+    """
+    while error is not None:
+        for number in _NO_ROOM:
+            if os.strerror(number) in str(error):
+                return (
+                    f"cannot write: {os.strerror(number)}: make room, then give the same command, "
+                    "which goes on from what was saved"
+                )
+        if isinstance(error, OSError) and error.errno in _NO_LEAVE:
+            return f"{error.filename}: {error.strerror}: choose another path, or allow this one"
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def write_atomically(path: str | os.PathLike, data: bytes) -> None:

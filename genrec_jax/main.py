@@ -121,7 +121,8 @@ def _one_line(error: Exception) -> str:
 
 
 def _set_up_logging() -> None:
-    absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax says dozens of lines a save
+    # Orbax says dozens of lines a save, and pages of each error that it then raises.
+    absl_logging.set_verbosity(absl_logging.FATAL)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     log = logging.getLogger("genrec_jax")
@@ -138,6 +139,12 @@ def exit_on_error(function):
             return function(argv)
         except UserError as error:
             print(f"error: {_one_line(error)}", file=sys.stderr)
+            sys.exit(2)
+        except Exception as error:
+            refusal = files.refusal(error)
+            if refusal is None:
+                raise
+            print(f"error: {refusal}", file=sys.stderr)
             sys.exit(2)
         except KeyboardInterrupt:
             print("interrupted: the same command goes on from here", file=sys.stderr)

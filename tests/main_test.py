@@ -1,8 +1,11 @@
 """A user's mistakes end in one line and exit status 2, with nothing begun."""
 
+import gzip
+import io
 import json
 import pathlib
 
+import numpy as np
 import pytest
 from absl import flags
 
@@ -132,6 +135,226 @@ def test_one_line_that_names_the_mistake_in_recommending(run, tmp_path, argument
     (line,) = err.splitlines()
     assert line.startswith("error: ") and message in line
     assert list(tmp_path.iterdir()) == []
+
+
+COMPACT = {
+    "items.jsonl": [
+        {"item_id": number, "title": f"{kind} {number}"}
+        for number, kind in enumerate(["lamp", "desk", "lamp", "desk"], start=1)
+    ],
+    "sequences.txt": ["ada 1 2 3 4", "bo 4 3 2"],
+}
+TABLES = {
+    "items.csv": ["id,title", "a,red lamp", "b,red desk", "c,blue lamp"],
+    "events.csv": ["user,id,time", "u,a,1", "u,b,2", "u,c,3", "v,b,5", "v,a,6", "v,c,7"],
+}
+WITH_TABLES = [
+    "items=items.csv",
+    "interactions=events.csv",
+    "item_id=id",
+    "user_id=user",
+    "time=time",
+]
+
+
+def lines(*rows):
+    return "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows)
+
+
+def compressed(text):
+    return gzip.compress(text.encode())
+
+
+def npy(array):
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+EMBEDDINGS = np.arange(8.0).reshape(4, 2)
+PRECOMPUTED = ["embedder.name=precomputed", "embedder.path=e.npy"]
+
+
+@pytest.mark.parametrize(
+    "changes, settings, message",
+    [
+        # The compact format.
+        ({"items.jsonl": None}, [], "has no items.jsonl or items.jsonl.gz, which the compact"),
+        ({"sequences.txt": None}, [], "has no sequences.txt or sequences.txt.gz"),
+        ({"items.jsonl": ""}, [], "items.jsonl: no items"),
+        ({"sequences.txt": "\n"}, [], "sequences.txt: no users"),
+        ({"items.jsonl": '{"item_id": 1}\n{"item_id": \n'}, [], "items.jsonl:2: not JSON: "),
+        ({"items.jsonl": '{"item_id": 1}\n[2]\n'}, [], "items.jsonl:2: each line must be a JSON"),
+        ({"items.jsonl": '{"item_id": 1}\n' * 2}, [], "items.jsonl:2: item_id 1 was already on"),
+        ({"items.jsonl": '{"item_id": 1, "title": 5}\n'}, [], "items.jsonl:1: title must be a"),
+        (
+            {
+                "items.jsonl": None,
+                "items.jsonl.gz": compressed(lines(*COMPACT["items.jsonl"]))[:-9],
+            },
+            [],
+            "items.jsonl.gz: damaged gzip file (",
+        ),
+        ({"items.jsonl": b"\xff\n"}, [], "items.jsonl:1: not UTF-8: "),
+        (
+            {"sequences.txt": "ada 1 2\nbo 3 9\n"},
+            [],
+            "sequences.txt:2: item 9 is not in items.jsonl: add it there or remove it here",
+        ),
+        ({"sequences.txt": "ada 1 2\nada 3\n"}, [], "sequences.txt:2: user ada was already on"),
+        ({"timestamps.txt": "ada 1 2\nbo 1 2 3\n"}, [], "timestamps.txt:1: expected user ada with"),
+        (
+            {"timestamps.txt": "ada 1 2 3 4\nbo 1 2 x\n"},
+            [],
+            "timestamps.txt:2: times must be whole",
+        ),
+        (
+            {},
+            ["data.split=temporal"],
+            "--config.data.split=temporal needs times, and this data set",
+        ),
+        ({}, ["data.split=random"], "--config.data.split='random' is unknown: choose one of leave"),
+        ({}, ["data.valid_share=0.9"], "their sum below 1"),
+        ({}, ["data.dir=elsewhere"], "no folder elsewhere: give the folder of one data set"),
+        # The catalogue and the model.
+        ({}, ["model.codebook_size=8"], "4 items are fewer than the 8 codes of a level: lower"),
+        ({}, ["held_out_share=1.0"], "--config.held_out_share=1.0 must be at least 0 and below 1"),
+        (
+            {"items.jsonl": lines({"item_id": 1}, {"item_id": 2}), "sequences.txt": "ada 1 2\n"},
+            [],
+            "embedder lsa: no word occurs in two of the 2 texts: give the items texts",
+        ),
+        # Embeddings of one's own.
+        ({}, PRECOMPUTED, "no file 'e.npy' of precomputed embeddings: give an .npy or a .parquet"),
+        ({"e.npy": npy(EMBEDDINGS[:3])}, PRECOMPUTED, "has 3 rows, the catalogue has 4 items"),
+        (
+            {"e.npy": npy(np.where(EMBEDDINGS == 5, np.nan, EMBEDDINGS))},
+            PRECOMPUTED,
+            "every value must be a finite number in float32, but row 2 (from 0), of item 3, is not",
+        ),
+        ({"e.npy": npy(EMBEDDINGS)[:-1]}, PRECOMPUTED, "e.npy: not an .npy array of numbers"),
+        ({"e.npy": npy(np.array(["a"] * 4))}, PRECOMPUTED, "e.npy: expected one array [items, wid"),
+        # Tables.
+        (TABLES, [*WITH_TABLES, "data.dir=."], "leave one of them out"),
+        (
+            TABLES,
+            WITH_TABLES[:1],
+            "--config.data.items is given without --config.data.interactions",
+        ),
+        (TABLES, [*WITH_TABLES, "items=i.xlsx"], "--config.data.items=i.xlsx must end in .csv"),
+        (
+            TABLES,
+            [*WITH_TABLES, "items=i.csv"],
+            "no file i.csv: give a table by --config.data.items",
+        ),
+        (
+            TABLES,
+            [*WITH_TABLES, "time=when"],
+            "events.csv has no column 'when': name it by --config",
+        ),
+        (
+            TABLES,
+            [*WITH_TABLES, "text=name"],
+            "items.csv has no column 'name': name it by --config.d",
+        ),
+        (TABLES, [*WITH_TABLES, "k_core=4"], "no users and items are left that have 4 events each"),
+        (TABLES, [*WITH_TABLES, "k_core=-1"], "--config.data.k_core=-1 must be at least 0"),
+        (
+            TABLES | {"events.csv": "user,id,time\nu,A,1\n"},
+            WITH_TABLES,
+            "none of its items is in the table of items: the first id is 'A' here and 'a' there",
+        ),
+        (TABLES | {"events.csv": "user,id,time\nu,a\n"}, WITH_TABLES, "events.csv:2: "),
+        (
+            TABLES | {"events.csv": "user,id,time\nu,a,no\n"},
+            WITH_TABLES,
+            "events.csv:2: time 'no' is",
+        ),
+        (
+            TABLES | {"events.csv": "user,id,time\n,a,3\n"},
+            WITH_TABLES,
+            "events.csv:2: no user: eve",
+        ),
+        (TABLES | {"items.csv": "id,title\na,x\na,y\n"}, WITH_TABLES, "items.csv:3: id a was alre"),
+        (TABLES | {"items.csv": ""}, WITH_TABLES, "items.csv"),
+        (
+            TABLES | {"events.csv.gz": compressed(lines(*TABLES["events.csv"]))[:-9]},
+            [*WITH_TABLES, "interactions=events.csv.gz"],
+            "events.csv.gz: damaged gzip file (",
+        ),
+        (
+            TABLES | {"events.jsonl": '{"user": 1, "id": "a", "time": 3}\n{"user": 2\n'},
+            [*WITH_TABLES, "interactions=events.jsonl"],
+            "events.jsonl:2: not JSON: ",
+        ),
+        (
+            TABLES | {"events.parquet": b"PAR1 no"},
+            [*WITH_TABLES, "interactions=events.parquet"],
+            "events.parquet: not a Parquet file, or a damaged one",
+        ),
+    ],
+)
+def test_one_line_that_names_the_mistake_in_the_files(
+    run, tmp_path, monkeypatch, changes, settings, message
+):
+    with_tables = changes.keys() >= TABLES.keys()
+    contents = changes if with_tables else COMPACT | changes
+    for name, content in contents.items():
+        if content is not None:
+            content = lines(*content) if isinstance(content, list) else content
+            content = content.encode() if isinstance(content, str) else content
+            (tmp_path / name).write_bytes(content)
+    monkeypatch.chdir(tmp_path)
+    settings = settings if with_tables else ["data.dir=.", *settings]
+    of_data = {"items", "interactions", "item_id", "user_id", "time", "text", "k_core"}
+    given = [
+        f"--config.{'data.' if setting.partition('=')[0] in of_data else ''}{setting}"
+        for setting in settings
+    ]
+    smallest = ["--config.model.codebook_size=2", "--config.batch_size=8"]
+    status, out, err = run(
+        f"--config={ROOT}/configs/rqvae.py:files,smoke", *smallest, *given, "--workdir=run"
+    )
+    assert status == 2 and out == ""
+    (line,) = err.splitlines()
+    assert line.startswith("error: ") and message in line
+    assert not (tmp_path / "run" / "metrics.json").exists()
+    assert not (tmp_path / "run" / "config.json").exists()
+    assert not list(tmp_path.glob("run/**/*.npy")) and not list(tmp_path.glob("run/**/export"))
+
+
+@pytest.mark.parametrize(
+    "place, message",
+    [
+        ("--workdir", "cannot use taken/run as --workdir: Not a directory"),
+        ("--config.cache_dir", "taken/run: Not a directory: choose another path, or allow this"),
+    ],
+)
+def test_places_that_cannot_be_written(run, tmp_path, monkeypatch, place, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").write_text("a file")
+    arguments = [f"--config={ROOT}/configs/prepare.py", SHOP, "--workdir=run", f"{place}=taken/run"]
+    status, out, err = run(*arguments)
+    assert status == 2 and out == ""
+    (line,) = err.splitlines()
+    assert line.startswith("error: ") and message in line
+
+
+def test_tables_and_the_compact_format_reach_the_corpus(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, content in (COMPACT | TABLES).items():
+        (tmp_path / name).write_text(lines(*content))
+    prepare = f"--config={ROOT}/configs/prepare.py:files"
+    for workdir, settings in (("compact", ["dir=."]), ("tables", WITH_TABLES)):
+        given = [f"--config.data.{setting}" for setting in settings]
+        status, _, err = run(prepare, *given, f"--workdir={workdir}")
+        assert status == 0, err
+    compact, tables = (
+        json.loads((tmp_path / workdir / "metrics.json").read_text())
+        for workdir in ("compact", "tables")
+    )
+    assert (compact["data/num_items"], compact["data/num_interactions"]) == (4, 7)
+    assert (tables["data/num_items"], tables["data/num_interactions"]) == (3, 6)
 
 
 def test_the_workdir_of_a_stage_without_data_has_a_default(run, tmp_path, monkeypatch):

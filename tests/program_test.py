@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -70,7 +71,9 @@ def environment(tmp_path_factory):
     }
 
 
-def start(environment, arguments, workdir):
+def start(environment, arguments, workdir, file_size=None):
+    """Starts a run, which may write files of `file_size` bytes at most."""
+    limits = file_size, file_size
     command = [sys.executable, "-m", "genrec_jax.main", *arguments, f"--workdir={workdir}"]
     return subprocess.Popen(
         command,
@@ -79,6 +82,7 @@ def start(environment, arguments, workdir):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=file_size and (lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limits)),
     )
 
 
@@ -220,6 +224,25 @@ def test_a_run_killed_after_its_last_step_only_evaluates(environment, retrieval,
     assert (copy / "metrics.jsonl").read_text() == (workdir / "metrics.jsonl").read_text()
     assert (copy / "examples.json").read_text() == (workdir / "examples.json").read_text()
     checkpoint.load_export(copy, ["semantic_ids"])
+
+
+@pytest.mark.parametrize("what", ["data", "checkpoint"])
+def test_a_full_disk_ends_in_one_line_and_leaves_nothing_that_passes_for_whole(
+    environment, retrieval, tmp_path, what
+):
+    workdir, expected, _, _ = retrieval
+    arguments = RETRIEVAL_ARGUMENTS
+    if what == "checkpoint":  # data and embeddings are there already
+        arguments = [*arguments, f"--config.cache_dir={workdir / 'cache'}"]
+    size = 12 * 1024  # the largest that a file may be
+    process = start(environment, arguments, tmp_path, file_size=size)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 2 and out == ""
+    *progress, line = err.splitlines()
+    assert line.startswith("error: cannot write: File too large: make room, then give the same")
+    assert all(line.startswith("tokenizer ") for line in progress)
+    metrics, _, _ = run(environment, arguments, tmp_path)
+    assert metrics == expected
 
 
 def test_mistakes_on_the_command_line(environment, tmp_path):

@@ -120,7 +120,8 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
             items, scores = recommend_and_score(result.params, split, protocol)
             metrics |= scores
             if (split, protocol) == _EXAMPLES:
-                _write_examples(workdir, corpus, held_out[split], items, config.num_examples)
+                shown = config.max_history, config.num_examples
+                _write_examples(workdir, corpus, held_out[split], items, *shown)
     metrics |= _baselines(corpus, held_out["test"])
     checkpoint.export(
         workdir,
@@ -247,12 +248,14 @@ def _baselines(corpus: Corpus, samples: Samples) -> dict[str, float]:
     return metrics
 
 
-def _write_examples(workdir, corpus: Corpus, samples: Samples, items, num_examples: int) -> None:
-    """Writes examples.json: titles of history, target and recommendations of a few users."""
+def _write_examples(
+    workdir, corpus: Corpus, samples: Samples, items, max_history: int, num_examples: int
+) -> None:
+    """Writes examples.json: what the model reads of a few users, target, recommended, by title."""
     chosen = np.linspace(0, len(samples) - 1, min(num_examples, len(samples)), dtype=int)
     examples = []
     for row in chosen:
-        history = corpus.items[samples.start[row] : samples.target[row]]
+        history = corpus.items[samples.start[row] : samples.target[row]][-max_history:]
         best = [item for item in items[row, :10] if item >= 0]
         examples.append(
             {
