@@ -20,7 +20,6 @@ import pathlib
 import platform
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -35,7 +34,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 
 from genrec_jax import files, sharding, train
-from genrec_jax.errors import UserError
+from genrec_jax.errors import UserError, exit_on_error
 
 _SMOKE = flags.DEFINE_bool("smoke", False, "Small shapes, to see that it works; no figures.")
 _OUTPUT = flags.DEFINE_string("output", None, "Where the results go as JSON. Default: nowhere.")
@@ -66,8 +65,8 @@ def main(benchmark: str, cases: Callable[[bool], Iterable[Case]]) -> None:
     """Runs a benchmark from the command line; `cases` takes whether shapes are to be small."""
     absl_logging.set_verbosity(absl_logging.WARNING)  # JAX says which backends it did not find
     app.run(
-        _exit_on_error(lambda argv: run(benchmark, cases, _SMOKE.value, _OUTPUT.value, argv[1:])),
-        flags_parser=_exit_on_error(_parse_flags),
+        exit_on_error(lambda argv: run(benchmark, cases, _SMOKE.value, _OUTPUT.value, argv[1:])),
+        flags_parser=exit_on_error(_parse_flags),
     )
 
 
@@ -80,19 +79,6 @@ def _parse_flags(argv: list[str]) -> list[str]:
     if len(rest) > 1:
         raise UserError(f"unexpected argument {rest[1]!r}: there are --smoke and --output=FILE")
     return argv
-
-
-def _exit_on_error(function):
-    """Returns `function` with a user's mistakes as one line and exit status 2."""
-
-    def guarded(argv):
-        try:
-            return function(argv)
-        except UserError as error:
-            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-            sys.exit(2)
-
-    return guarded
 
 
 def run(

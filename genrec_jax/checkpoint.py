@@ -23,23 +23,23 @@ from genrec_jax import files
 from genrec_jax.errors import UserError
 
 _policies = ocp.checkpoint_managers
-_DIGESTS = "digests.json"
 _log = logging.getLogger(__name__)
 
 
 class Checkpoints:
-    """The checkpoints of one run: the newest, the one before it, and the best."""
+    """The checkpoints of one run: the newest, the one before it, and the best two."""
 
     def __init__(self, workdir: str | pathlib.Path, best_metric: str | None):
-        """Opens or makes the folder, without what is damaged in it.
+        """Opens or makes the folder, and moves what is damaged out of it.
 
         `best_metric` is higher for better, None for no best.
         """
         self._directory = pathlib.Path(workdir).absolute() / "checkpoints"
-        self._remove_damaged()
+        self._move_damaged()
         keep = [_policies.LatestN(2)]
         if best_metric:
-            keep.append(_policies.BestN(n=1, get_metric_fn=lambda metrics: metrics[best_metric]))
+            # Two, as the best is the second for the one before the newest if the newest is better.
+            keep.append(_policies.BestN(n=2, get_metric_fn=lambda metrics: metrics[best_metric]))
         self._manager = ocp.CheckpointManager(
             self._directory,
             options=ocp.CheckpointManagerOptions(
@@ -49,17 +49,24 @@ class Checkpoints:
             ),
         )
 
-    def _remove_damaged(self) -> None:
-        for step in saved_steps(self._directory.parent):
-            damage = _damage(self._directory / str(step))
-            if damage:
-                shutil.rmtree(self._directory / str(step))
-                _log.warning("%s: removed this checkpoint, the others are used", damage)
+    def _move_damaged(self) -> None:
+        workdir = self._directory.parent
+        damages = {step: files.damage(self._directory / str(step)) for step in saved_steps(workdir)}
+        whole = [step for step, damage in damages.items() if damage is None]
+        outcome = f"going on from step {whole[-1]}" if whole else "starting anew"
+        for step in damages.keys() - whole:
+            place = workdir / "damaged" / str(step)
+            shutil.rmtree(place, ignore_errors=True)
+            place.parent.mkdir(exist_ok=True)
+            (self._directory / str(step)).rename(place)
+            _log.warning("%s: moved this checkpoint to %s, %s", damages[step], place, outcome)
 
     def _add_digests(self) -> None:
         """Completes the checkpoint that is about to be renamed; Orbax has one at a time."""
         (unfinished,) = self._directory.glob("*.orbax-checkpoint-tmp*")
-        _write_digests(unfinished, "*/**/*")  # Orbax has yet to change what lies beside the items
+        files.write_digests(
+            unfinished, "*/**/*"
+        )  # Orbax has yet to change what lies beside the items
 
     def save(self, state: dict, progress: dict, metrics: dict[str, float]) -> None:
         """Starts to write a checkpoint; the caller may go on, donate `state`, change `progress`."""
@@ -116,7 +123,7 @@ def export(workdir: str | pathlib.Path, arrays: dict[str, Any], meta: dict) -> N
         checkpointer.save(
             path, ocp.args.Composite(**items, meta=ocp.args.JsonSave(meta)), force=True
         )
-    _write_digests(path, "**/*")
+    files.write_digests(path, "**/*")
 
 
 def load_export(workdir: str | pathlib.Path, names: Iterable[str]) -> tuple[dict, dict]:
@@ -147,39 +154,16 @@ def load_export(workdir: str | pathlib.Path, names: Iterable[str]) -> tuple[dict
 
 def _check_whole(workdir: str | pathlib.Path, path: pathlib.Path) -> set[str]:
     """Returns the names of the items in an export; each file must be the one that was written."""
-    if not (path / _DIGESTS).is_file():
-        missing = path / _DIGESTS if path.is_dir() else path
+    if not (path / files.DIGESTS).is_file():
+        missing = path / files.DIGESTS if path.is_dir() else path
         raise UserError(f"no finished run in {workdir}: {missing} is missing; run that stage first")
-    damage = _damage(path)
+    damage = files.damage(path)
     if damage:
         raise UserError(
             f"{damage}: copy it again, or delete {path.parent / 'metrics.json'} and run that stage "
             "again, which goes on from its checkpoints"
         )
     return {item.name for item in path.iterdir() if item.is_dir()}
-
-
-def _write_digests(path: pathlib.Path, pattern: str) -> None:
-    """Writes the digests of the matching files below `path`; what has none is not finished."""
-    written = sorted(file for file in path.glob(pattern) if file.is_file())
-    digests = {file.relative_to(path).as_posix(): files.sha256(file) for file in written}
-    files.write_json(path / _DIGESTS, digests)
-
-
-def _damage(path: pathlib.Path) -> str | None:
-    """Returns what is wrong with the files below `path`, None if they are those written."""
-    if not (path / _DIGESTS).is_file():
-        return f"{path / _DIGESTS} is missing"
-    try:
-        digests = files.read_json(path / _DIGESTS)
-    except ValueError:
-        return f"{path / _DIGESTS} is damaged"
-    for name, digest in digests.items():
-        if not (path / name).is_file():
-            return f"{path / name} is missing"
-        if files.sha256(path / name) != digest:
-            return f"{path / name} is damaged"
-    return None
 
 
 def _export_path(workdir) -> pathlib.Path:

@@ -1,9 +1,59 @@
-"""The one exception that the command line turns into a line of text."""
+"""Mistakes and refusals that end a command in one line of text."""
+
+import errno
+import os
+import sys
+from collections.abc import Callable
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_LEAVE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 
 
 class UserError(Exception):
     """A mistake that its message names together with the remedy.
 
-    `genrec_jax.main` prints it as `error: ...` and exits with status 2. Anything else that is
-    raised is a defect of the program and keeps its traceback.
+    A command prints it as `error: ...` and exits with status 2. Anything else that is raised is a
+    defect of the program and keeps its traceback, unless it is the system that refuses a file.
     """
+
+
+def exit_on_error(function: Callable) -> Callable:
+    """Returns `function` with a user's mistakes as one line and exit status 2."""
+
+    def guarded(*arguments):
+        try:
+            return function(*arguments)
+        except KeyboardInterrupt:
+            print("interrupted: the same command goes on from here", file=sys.stderr)
+            sys.exit(130)
+        except Exception as error:
+            message = str(error) if isinstance(error, UserError) else refusal(error)
+            if message is None:
+                raise
+            print(f"error: {one_line(message)}", file=sys.stderr)
+            sys.exit(2)
+
+    return guarded
+
+
+def one_line(text: object) -> str:
+    return " ".join(str(text).split())
+
+
+def refusal(error: BaseException) -> str | None:
+    """Returns what to tell the user if it is the system that refuses a file, None otherwise.
+
+    Libraries that write in C++ have the system's words only in the text of their errors.
+    """
+    if isinstance(error, OSError) and error.errno in _NO_LEAVE:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}: choose another path, or allow this one"
+    while error is not None:
+        for number in _NO_ROOM:
+            if os.strerror(number) in str(error):
+                return (
+                    f"cannot write: {os.strerror(number)}: make room, then give the same command, "
+                    "which goes on from what was saved"
+                )
+        error = error.__cause__ or error.__context__
+    return None

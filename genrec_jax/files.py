@@ -1,7 +1,6 @@
 """Files that are either whole or absent."""
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -12,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_NO_LEAVE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
+DIGESTS = "digests.json"
 
 
 @contextlib.contextmanager
@@ -28,27 +26,11 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     try:
         yield partial
+        with partial.open("rb") as file:  # or a power cut could leave the new name without contents
+            os.fsync(file.fileno())
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def refusal(error: BaseException | None) -> str | None:
-    """Returns what to tell the user if it is the system that refuses a file, None otherwise.
-
-    Libraries that write in C++ have the system's words only in the text of their errors.
-    """
-    while error is not None:
-        for number in _NO_ROOM:
-            if os.strerror(number) in str(error):
-                return (
-                    f"cannot write: {os.strerror(number)}: make room, then give the same command, "
-                    "which goes on from what was saved"
-                )
-        if isinstance(error, OSError) and error.errno in _NO_LEAVE:
-            return f"{error.filename}: {error.strerror}: choose another path, or allow this one"
-        error = error.__cause__ or error.__context__
-    return None
 
 
 def write_atomically(path: str | os.PathLike, data: bytes) -> None:
@@ -77,3 +59,26 @@ def digest(*arrays: np.ndarray) -> str:
         total.update(f"{array.shape} {array.dtype}".encode())
         total.update(np.ascontiguousarray(array).data)
     return total.hexdigest()[:16]
+
+
+def write_digests(path: pathlib.Path, pattern: str) -> None:
+    """Writes the digests of the matching files below `path`; what has none is not finished."""
+    written = sorted(file for file in path.glob(pattern) if file.is_file())
+    digests = {file.relative_to(path).as_posix(): sha256(file) for file in written}
+    write_json(path / DIGESTS, digests)
+
+
+def damage(path: pathlib.Path) -> str | None:
+    """Returns what is wrong with the files below `path`, None if they are those written."""
+    if not (path / DIGESTS).is_file():
+        return f"{path / DIGESTS} is missing"
+    try:
+        digests = read_json(path / DIGESTS)
+    except ValueError:
+        return f"{path / DIGESTS} is damaged"
+    for name, digest in digests.items():
+        if not (path / name).is_file():
+            return f"{path / name} is missing"
+        if sha256(path / name) != digest:
+            return f"{path / name} is damaged"
+    return None

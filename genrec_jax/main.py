@@ -12,7 +12,7 @@ from absl import logging as absl_logging
 from ml_collections import ConfigDict, config_flags
 
 from genrec_jax import files, tables, tasks, workdir
-from genrec_jax.errors import UserError
+from genrec_jax.errors import UserError, exit_on_error
 
 _DESCRIPTION = "The run's config file and its argument, such as configs/rqvae.py:beauty,smoke."
 _CONFIG = config_flags.DEFINE_config_file("config", None, _DESCRIPTION)
@@ -66,7 +66,7 @@ def parse_flags(argv: list[str]) -> list[str]:
     try:
         return flags.FLAGS(argv)
     except flags.Error as error:
-        raise UserError(_one_line(error)) from error
+        raise UserError(str(error)) from error
 
 
 def _without_alias(arg: str) -> str:
@@ -116,10 +116,6 @@ def _keys(config: ConfigDict, prefix: str = "") -> set[str]:
     return keys
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
-
-
 def _set_up_logging() -> None:
     # Orbax says dozens of lines a save, and pages of each error that it then raises.
     absl_logging.set_verbosity(absl_logging.FATAL)
@@ -129,28 +125,6 @@ def _set_up_logging() -> None:
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     log.propagate = False
-
-
-def exit_on_error(function):
-    """Returns `function` with a user's mistakes as one line and exit status 2."""
-
-    def guarded(argv):
-        try:
-            return function(argv)
-        except UserError as error:
-            print(f"error: {_one_line(error)}", file=sys.stderr)
-            sys.exit(2)
-        except Exception as error:
-            refusal = files.refusal(error)
-            if refusal is None:
-                raise
-            print(f"error: {refusal}", file=sys.stderr)
-            sys.exit(2)
-        except KeyboardInterrupt:
-            print("interrupted: the same command goes on from here", file=sys.stderr)
-            sys.exit(130)
-
-    return guarded
 
 
 if __name__ == "__main__":

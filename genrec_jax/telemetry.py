@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import pathlib
 import resource
 import sys
@@ -11,7 +12,8 @@ import jax
 import rich.console
 import rich.progress
 import rich.table
-import tensorboardX
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto import event_pb2, summary_pb2
 
 from genrec_jax import files
 
@@ -34,16 +36,25 @@ class MetricWriter:
             kept = [line for line in lines if _step_of(line) <= first_step]
             files.write_atomically(path, "".join(kept).encode())
         self._file = path.open("a", buffering=1)
-        self._board = tensorboardX.SummaryWriter(
-            str(workdir / "tensorboard"), purge_step=first_step + 1
-        )
+        (workdir / "tensorboard").mkdir(exist_ok=True)
+        # Written by this thread: of SummaryWriter's own thread a full disk would be the silent end.
+        self._board = EventsWriter(str(workdir / "tensorboard" / "events"), f".{os.getpid()}")
+        start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+        self._add(first_step + 1, session_log=start)  # hides what stands there from this step on
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
         if not self._active:
             return
         self._file.write(json.dumps({"step": step} | metrics) + "\n")
-        for name, value in metrics.items():
-            self._board.add_scalar(name, value, step)
+        values = [
+            summary_pb2.Summary.Value(tag=name, simple_value=value)
+            for name, value in metrics.items()
+        ]
+        self._add(step, summary=summary_pb2.Summary(value=values))
+
+    def _add(self, step: int, **content) -> None:
+        self._board.write_event(event_pb2.Event(step=step, wall_time=time.time(), **content))
+        self._board.flush()
 
     def __enter__(self):
         return self

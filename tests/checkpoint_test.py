@@ -40,9 +40,9 @@ def flip_a_bit(path):
     path.write_bytes(data)
 
 
-def test_the_newest_two_and_the_best_are_kept(tmp_path):
-    save(tmp_path, {10: 0.3, 20: 0.9, 30: 0.1, 40: 0.2, 50: 0.4})
-    assert {p.name for p in (tmp_path / "checkpoints").iterdir()} == {"20", "40", "50"}
+def test_the_newest_two_and_the_best_two_are_kept(tmp_path):
+    save(tmp_path, {10: 0.5, 20: 0.9, 30: 0.1, 40: 0.2, 50: 0.4})
+    assert {p.name for p in (tmp_path / "checkpoints").iterdir()} == {"10", "20", "40", "50"}
 
 
 def test_state_and_progress_come_back(tmp_path):
@@ -107,8 +107,20 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, damage, capl
             assert int(restored["step"]) == 10 and progress == {"note": "at 10"}
             checkpoints.save(state(20), {"note": "again"}, {"score": 0.2})
         (record,) = caplog.records
-        assert str(copy / folder) in record.message and "others are used" in record.message
+        assert str(copy / folder) in record.message
+        assert record.message.endswith(f"to {copy / 'damaged' / '20'}, going on from step 10")
+        assert (copy / "damaged" / "20").is_dir()
         assert checkpoint.saved_steps(copy) == [10, 20]
+
+
+def test_without_a_whole_checkpoint_all_starts_anew(tmp_path, caplog):
+    save(tmp_path, {10: 0.3, 20: 0.1})
+    for path in (tmp_path / "checkpoints").glob("*/digests.json"):
+        path.unlink()
+    with checkpoint.Checkpoints(tmp_path, "score") as checkpoints:
+        assert checkpoints.latest_step() is None
+    assert all(record.message.endswith("starting anew") for record in caplog.records)
+    assert checkpoint.saved_steps(tmp_path) == [] and len(caplog.records) == 2
 
 
 def test_a_new_folder_has_no_step(tmp_path):

@@ -1,6 +1,5 @@
 """Files that are whole or absent."""
 
-import errno
 import hashlib
 import resource
 
@@ -50,22 +49,6 @@ def test_a_file_is_replaced_once_all_is_written(tmp_path):
         raise ValueError("half way")
     assert path.read_text() == "one"
     assert [file.name for file in path.parent.iterdir()] == ["a.txt"]
-
-
-def test_what_the_system_refuses_is_told_apart_from_defects():
-    full = OSError(errno.ENOSPC, "No space left on device", "a/b")
-    in_the_text = ValueError("OUT_OF_RANGE: write() failed: File too large; at byte 8192")
-    for error in (full, in_the_text):
-        assert files.refusal(error).endswith(
-            "make room, then give the same command, which goes on from what was saved"
-        )
-    later = RuntimeError("while saving")
-    later.__cause__ = full
-    assert files.refusal(later) == files.refusal(full)
-    denied = PermissionError(errno.EACCES, "Permission denied", "a/b")
-    assert files.refusal(denied).startswith("a/b: Permission denied: choose another path")
-    assert files.refusal(FileNotFoundError(errno.ENOENT, "No such file", "a/b")) is None
-    assert files.refusal(ValueError("ours")) is None
 
 
 def test_checksums(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from absl import flags
 
 from genrec_jax import main
-from genrec_jax.errors import UserError
+from genrec_jax.errors import exit_on_error
 
 ROOT = pathlib.Path(__file__).parents[1]
 SHOP = "--config.data.synthetic_shop.num_users=30"
@@ -27,8 +27,8 @@ def run(capsys, monkeypatch):
         argv = ["main", *arguments]
         monkeypatch.setattr("sys.argv", argv)  # where config flags look for overrides
         try:
-            rest = main.exit_on_error(main.parse_flags)(argv)
-            main.exit_on_error(main.main)(rest)
+            rest = exit_on_error(main.parse_flags)(argv)
+            exit_on_error(main.main)(rest)
             status = 0
         except SystemExit as exit:
             status = exit.code
@@ -378,34 +378,6 @@ def test_settings_may_follow_a_space_and_the_workdir_has_a_default(run, tmp_path
     assert status == 0 and "data/num_users" in out
     metrics = json.loads((tmp_path / "runs/prepare-synthetic/metrics.json").read_text())
     assert metrics["data/num_users"] == 30
-
-
-def test_a_message_of_many_lines_becomes_one(capsys):
-    def mistaken(argv):
-        raise UserError("no good:\n  try again")
-
-    with pytest.raises(SystemExit) as exit:
-        main.exit_on_error(mistaken)([])
-    assert exit.value.code == 2
-    assert capsys.readouterr().err == "error: no good: try again\n"
-
-
-def test_a_key_press_ends_in_one_line(capsys):
-    def interrupted(argv):
-        raise KeyboardInterrupt
-
-    with pytest.raises(SystemExit) as exit:
-        main.exit_on_error(interrupted)([])
-    assert exit.value.code == 130
-    assert capsys.readouterr().err == "interrupted: the same command goes on from here\n"
-
-
-def test_a_defect_keeps_its_traceback():
-    def defective(argv):
-        raise ValueError("ours")
-
-    with pytest.raises(ValueError, match="ours"):
-        main.exit_on_error(defective)([])
 
 
 def test_a_workdir_of_another_config_is_refused(run, tmp_path):

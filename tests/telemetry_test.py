@@ -29,7 +29,7 @@ def test_metrics_are_appended_and_shown_on_tensorboard(tmp_path):
         writer.write(2, {"valid/recall@10": 0.5})
     assert lines(tmp_path) == [{"step": 1, "train/loss": 2.5}, {"step": 2, "valid/recall@10": 0.5}]
     shown = [(e.step, v.tag, v.simple_value) for e in events(tmp_path) for v in e.summary.value]
-    assert shown == [(1, "train/loss", 2.5), (2, "valid/recall_10", 0.5)]  # it allows no @
+    assert shown == [(1, "train/loss", 2.5), (2, "valid/recall@10", 0.5)]
 
 
 def test_what_followed_the_checkpoint_is_dropped(tmp_path):

@@ -261,7 +261,17 @@ def test_a_damaged_newest_checkpoint_costs_the_steps_since_the_one_before(tmp_pa
     whole = fit(tmp_path / "whole", scores, select="score")
     stop_with_damage(tmp_path / "again", scores[:2], damaged_step=20)
     resumed = fit(tmp_path / "again", scores[1:], select="score")
-    assert "checkpoints/20/progress/metadata is damaged: removed" in caplog.text
+    assert "checkpoints/20/progress/metadata is damaged: moved this" in caplog.text
+    np.testing.assert_array_equal(resumed.params["w"], whole.params["w"])
+    assert lines(tmp_path / "again") == lines(tmp_path / "whole")
+
+
+def test_the_best_is_still_there_for_the_checkpoint_before_a_better_one(tmp_path):
+    scores = [5.0, 1.0, 9.0, 2.0]
+    whole = fit(tmp_path / "whole", scores, select="score")
+    stop_with_damage(tmp_path / "again", scores[:3], damaged_step=30)
+    resumed = fit(tmp_path / "again", scores[2:], select="score")
+    assert resumed.step == whole.step == 30
     np.testing.assert_array_equal(resumed.params["w"], whole.params["w"])
     assert lines(tmp_path / "again") == lines(tmp_path / "whole")
 
