@@ -1,9 +1,12 @@
 """A run's folder: one config, one result."""
 
+import contextlib
+import fcntl
 import json
 import logging
+import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from genrec_jax import checkpoint, files
 from genrec_jax.errors import UserError
@@ -21,26 +24,36 @@ def run_once(
 
     `config.json` says what the folder is for; `metrics.json` exists once the run is finished. A
     mistake of the user's that shows before anything is saved takes `config.json` away again, so
-    that the corrected command may use the same folder.
+    that the corrected command may use the same folder. With `again` the folder may be one of
+    another config of the same task.
 
     Raises:
-        UserError: if the folder belongs to another config, or cannot be written.
+        UserError: if the folder belongs to another config, is in use, or cannot be written.
     """
     workdir = pathlib.Path(workdir)
     config = json.loads(json.dumps(config))  # as it will be read back: tuples are lists
-    config_path, metrics_path = workdir / "config.json", workdir / "metrics.json"
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        is_new = not config_path.exists()
-        if is_new:
-            files.write_json(config_path, config)
-        else:
-            _check_same(workdir, files.read_json(config_path), config)
+        with _locked(workdir):
+            return _run(workdir, config, run, again)
     except OSError as error:
-        raise UserError(f"cannot use {workdir} as --workdir: {error.strerror}") from error
-    if metrics_path.exists() and not again:
-        _log.info("%s is finished", workdir)
-        return files.read_json(metrics_path)
+        if error.filename and pathlib.Path(error.filename) == workdir:
+            raise UserError(f"cannot use {workdir} as --workdir: {error.strerror}") from error
+        raise
+
+
+def _run(workdir: pathlib.Path, config: dict, run, again: bool) -> dict[str, float]:
+    config_path, metrics_path = workdir / "config.json", workdir / "metrics.json"
+    is_new = not config_path.exists()
+    if not is_new:
+        _check_same(workdir, _read(config_path), config, only="task" if again else None)
+    if is_new or again:
+        files.write_json(config_path, config)
+    if metrics_path.exists():
+        if not again:
+            _log.info("%s is finished", workdir)
+            return _read(metrics_path)
+        metrics_path.unlink()
     try:
         metrics = run()
     except UserError:
@@ -51,13 +64,43 @@ def run_once(
     return metrics
 
 
-def _check_same(workdir: pathlib.Path, there: dict, here: dict) -> None:
+@contextlib.contextmanager
+def _locked(workdir: pathlib.Path) -> Iterator[None]:
+    """Keeps others out of the folder; the system takes the lock off when the process ends."""
+    folder = os.open(workdir, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"another process runs in {workdir}: wait for its end, or choose another --workdir"
+            ) from error
+        except OSError as error:  # some network file systems have no locks
+            _log.warning(
+                "%s cannot be locked (%s): let one process at a time use it", workdir, error
+            )
+        yield
+    finally:
+        os.close(folder)
+
+
+def _read(path: pathlib.Path) -> dict:
+    try:
+        return files.read_json(path)
+    except ValueError as error:
+        raise UserError(
+            f"{path} is damaged ({error}): delete {path.parent}, or choose another --workdir"
+        ) from error
+
+
+def _check_same(workdir: pathlib.Path, there: dict, here: dict, only: str | None) -> None:
+    """Raises UserError unless the configs are the same, or the same in `only` one key."""
     there, here = _flatten(there), _flatten(here)
     missing = object()
     changed = [
         f"{key} is {there.get(key, 'absent')!r} there and {here.get(key, 'absent')!r} here"
         for key in sorted(there | here)
-        if there.get(key, missing) != here.get(key, missing)
+        if there.get(key, missing) != here.get(key, missing) and only in (None, key)
     ]
     if changed:
         more = f", and {len(changed) - 3} more" if len(changed) > 3 else ""

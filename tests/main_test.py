@@ -89,7 +89,10 @@ RQVAE, RETRIEVAL = "--config=configs/rqvae.py:smoke", "--config=configs/retrieva
             [RETRIEVAL, "--config.tokenizer_config.embedder.name=precomputed"],
             "give an .npy or a .parquet by --config.tokenizer_config.embedder.path",
         ),
-        ([RQVAE, "--config.model.codebook_size=4096"], "1000 items are fewer than the 4096 codes"),
+        (
+            [RQVAE, "--config.model.codebook_size=4096", "--config.kmeans_items=4095"],
+            "--config.kmeans_items=4095 are fewer",
+        ),
         ([RETRIEVAL, "--config.eval.num_beams=10"], "num_beams=10 cannot fill the 20 places"),
         ([RETRIEVAL, "--config.eval.batch_size=7"], "--config.eval.batch_size=7 cannot be split"),
         ([RETRIEVAL, "--config.accumulation=5"], "4 devices and 5 accumulated parts: make it a"),
@@ -217,7 +220,8 @@ PRECOMPUTED = ["embedder.name=precomputed", "embedder.path=e.npy"]
         ({}, ["data.valid_share=0.9"], "their sum below 1"),
         ({}, ["data.dir=elsewhere"], "no folder elsewhere: give the folder of one data set"),
         # The catalogue and the model.
-        ({}, ["model.codebook_size=8"], "4 items are fewer than the 8 codes of a level: lower"),
+        ({}, ["model.codebook_size=8"], "4 items to train on are fewer than the 8 codes"),
+        ({}, ["held_out_share=0.75"], "1 items to train on are fewer than the 2 codes"),
         ({}, ["held_out_share=1.0"], "--config.held_out_share=1.0 must be at least 0 and below 1"),
         (
             {"items.jsonl": lines({"item_id": 1}, {"item_id": 2}), "sequences.txt": "ada 1 2\n"},

@@ -12,6 +12,10 @@ def fail():
     raise AssertionError("ran again")
 
 
+def interrupt():
+    raise KeyboardInterrupt
+
+
 def test_a_finished_run_is_not_run_again(tmp_path):
     assert workdir.run_once(tmp_path / "a", CONFIG, lambda: {"x": 1.5}) == {"x": 1.5}
     assert files.read_json(tmp_path / "a" / "config.json")["model"]["dims"] == [4, 2]
@@ -23,14 +27,37 @@ def test_a_finished_run_is_run_again_on_demand(tmp_path):
         values = {"x": number}
         assert workdir.run_once(tmp_path, CONFIG, lambda v=values: v, again=True) == values
         assert files.read_json(tmp_path / "metrics.json") == values
-    with pytest.raises(UserError, match="seed is 1 there and 2 here"):
-        workdir.run_once(tmp_path, CONFIG | {"seed": 2}, fail, again=True)
+
+
+def test_running_again_may_change_the_config_but_not_the_task(tmp_path):
+    config = CONFIG | {"task": "recommend"}
+    workdir.run_once(tmp_path, config, lambda: {"x": 1}, again=True)
+    with pytest.raises(KeyboardInterrupt):
+        workdir.run_once(tmp_path, config | {"seed": 2}, interrupt, again=True)
+    assert not (tmp_path / "metrics.json").exists()  # of yesterday
+    assert files.read_json(tmp_path / "config.json")["seed"] == 2
+    with pytest.raises(UserError, match="task is 'recommend' there and 'retrieval' here"):
+        workdir.run_once(tmp_path, CONFIG | {"task": "retrieval"}, fail, again=True)
+
+
+def test_one_process_at_a_time(tmp_path):
+    def run():
+        with pytest.raises(UserError, match=r"another process runs in .*: wait for its end, or"):
+            workdir.run_once(tmp_path, CONFIG, fail)
+        return {"x": 1}
+
+    assert workdir.run_once(tmp_path, CONFIG, run) == {"x": 1}
+
+
+@pytest.mark.parametrize("name", ["config.json", "metrics.json"])
+def test_damaged_files_are_named(tmp_path, name):
+    workdir.run_once(tmp_path, CONFIG, lambda: {"x": 1})
+    (tmp_path / name).write_text("")
+    with pytest.raises(UserError, match=rf"{name} is damaged .*: delete {tmp_path}, or choose"):
+        workdir.run_once(tmp_path, CONFIG, fail)
 
 
 def test_an_interrupted_run_is_run_again(tmp_path):
-    def interrupt():
-        raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
         workdir.run_once(tmp_path, CONFIG, interrupt)
     assert not (tmp_path / "metrics.json").exists()

@@ -3,6 +3,7 @@
 U users   I items   S samples
 """
 
+import logging
 from collections.abc import Callable
 
 import numpy as np
@@ -12,6 +13,26 @@ from genrec_jax.data import corpus as corpus_lib
 from genrec_jax.data.corpus import Corpus, Samples
 
 _SCORES_AT_ONCE = 2**25  # float64, 256 MiB
+_MOST_PAIRS = 2**29  # of items that users have together: their similarities take at most 6 GiB
+NAMES = ("popularity", "itemknn")
+_log = logging.getLogger(__name__)
+
+
+def scorers(corpus: Corpus) -> dict[str, Callable[[Samples], np.ndarray]]:
+    """Returns the baselines by name; without item-kNN, which is said, if it would take too much."""
+    made = {"popularity": popularity(corpus)}
+    lengths = (corpus.splits.train_ends - corpus.offsets[:-1]).astype(np.float64)
+    num_pairs = (lengths**2).sum()
+    if num_pairs <= _MOST_PAIRS:
+        made["itemknn"] = item_knn(corpus)
+    else:
+        _log.warning(
+            "baseline itemknn is left out: the training histories have %.3g pairs of items, and "
+            "more than %.3g take too much memory",
+            num_pairs,
+            _MOST_PAIRS,
+        )
+    return made
 
 
 def popularity(corpus: Corpus) -> Callable[[Samples], np.ndarray]:
@@ -46,9 +67,6 @@ def item_knn(corpus: Corpus) -> Callable[[Samples], np.ndarray]:
         return (history @ similarity).toarray() + tie_break
 
     return scores
-
-
-SCORERS = {"popularity": popularity, "itemknn": item_knn}
 
 
 def recommend(

@@ -77,11 +77,18 @@ def residual_quantize(
 def reset_dead_codes(rng: jax.Array, x: jax.Array, codebooks: jax.Array) -> jax.Array:
     """Returns codebooks [Q, K, C] in which codes that no row of x [N, C] chose start anew.
 
-    Such a code becomes a residual of its level, drawn at random, which will choose it (random
-    restarts of Dhariwal et al., 2020).
+    Such a code becomes what a random row leaves over at its level, so that this row chooses it
+    (random restarts of Dhariwal et al., 2020), and the level after codes what is then left.
     """
-    quantized = residual_quantize(x, codebooks)
     num_codes = codebooks.shape[1]
-    rows = jax.random.choice(rng, len(x), (num_codes,), replace=len(x) < num_codes)
-    is_used = jax.vmap(lambda ids: jnp.bincount(ids, length=num_codes) > 0)(quantized.ids.T)
-    return jnp.where(is_used[..., None], codebooks, quantized.residuals[:, rows])
+    renewed = []
+    for level_rng, codebook in zip(jax.random.split(rng, len(codebooks)), codebooks, strict=True):
+        counts = jnp.bincount(nearest_codeword(x, codebook), length=num_codes)
+        is_left = jnp.any(x != 0, axis=-1).astype(x.dtype)  # not wholly coded by the levels before
+        rows = jax.random.choice(
+            level_rng, len(x), (num_codes,), replace=len(x) < num_codes, p=is_left
+        )
+        codebook = jnp.where(counts[:, None] > 0, codebook, x[rows])
+        renewed.append(codebook)
+        x = x - codebook[nearest_codeword(x, codebook)]
+    return jnp.stack(renewed)

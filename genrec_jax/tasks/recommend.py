@@ -88,7 +88,7 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
 def _check(config, output: pathlib.Path) -> None:
     """Refuses what would only fail later, before anything is computed."""
     checks.choice(config, "split", _SPLITS)
-    checks.choice(config, "scorer", ("model", *baselines.SCORERS))
+    checks.choice(config, "scorer", ("model", *baselines.NAMES))
     checks.choice(config, "unknown", recommender.UNKNOWN)
     checks.at_least(config, _MINIMA)
     if not config.run:
@@ -154,7 +154,9 @@ def _own_users(corpus: Corpus, samples: Samples) -> Users:
 
 def _baseline(config, corpus: Corpus, samples: Samples) -> Iterator[Recommendations]:
     """Yields what a baseline recommends; its scores are its own."""
-    scorer = baselines.SCORERS[config.scorer](corpus)
+    scorer = baselines.scorers(corpus).get(config.scorer)
+    if scorer is None:
+        raise UserError(f"--config.scorer={config.scorer} takes too much memory for this data set")
     items, scores = baselines.recommend(
         scorer, corpus, samples, config.k, exclude_history=config.exclude_history
     )

@@ -67,7 +67,13 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
 
     mesh = sharding.make_mesh()
     data = {"items": corpus.items, "semantic_ids": semantic_ids, "samples": training}
-    fingerprint = files.digest(corpus.items, corpus.offsets, semantic_ids)
+    fingerprint = files.digest(
+        corpus.items,
+        corpus.offsets,
+        corpus.splits.train_ends,
+        *corpus.splits.targets.values(),
+        semantic_ids,
+    )
     data = sharding.replicate(mesh, data)
     model = encoder_decoder.from_config(config.to_dict(), tokenizer["level_sizes"])
     tx, schedule = optimizer.make(num_steps=config.num_steps, **config.optimizer.to_dict())
@@ -122,7 +128,6 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
             if (split, protocol) == _EXAMPLES:
                 shown = config.max_history, config.num_examples
                 _write_examples(workdir, corpus, held_out[split], items, *shown)
-    metrics |= _baselines(corpus, held_out["test"])
     checkpoint.export(
         workdir,
         {
@@ -137,6 +142,7 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
             "level_sizes": tokenizer["level_sizes"],
         },
     )
+    metrics |= _baselines(corpus, held_out["test"])
     return metrics | {"time/seconds": time.monotonic() - started}
 
 
@@ -238,8 +244,7 @@ def loss_fn(model, max_history: int, draw_subsequences: bool) -> train.LossFn:
 def _baselines(corpus: Corpus, samples: Samples) -> dict[str, float]:
     targets = corpus.items[samples.target]
     metrics = {}
-    for name, make in baselines.SCORERS.items():
-        scorer = make(corpus)
+    for name, scorer in baselines.scorers(corpus).items():
         for protocol, exclude in _PROTOCOLS.items():
             items, _ = baselines.recommend(
                 scorer, corpus, samples, max(evaluator.CUTOFFS), exclude_history=exclude

@@ -38,14 +38,14 @@ def run(config, workdir: pathlib.Path, cache_dir: pathlib.Path | None = None) ->
     _check(config)
     cache_dir = pathlib.Path(cache_dir or config.cache_dir or workdir / "cache")
     corpus = datasets.load(cache_dir, **config.data.to_dict())
-    if corpus.num_items < config.model.codebook_size:
+    is_held_out = _hold_out(corpus.num_items, config.held_out_share, config.seed)
+    num_trained = int((~is_held_out).sum())
+    if num_trained < config.model.codebook_size:
         raise UserError(
-            f"{corpus.num_items} items are fewer than the {config.model.codebook_size} codes of a "
-            "level: lower --config.model.codebook_size"
+            f"{num_trained} items to train on are fewer than the {config.model.codebook_size} "
+            "codes of a level: lower --config.model.codebook_size"
         )
     embeddings = embedders.embed(corpus, cache_dir, **config.embedder.to_dict())
-
-    is_held_out = _hold_out(corpus.num_items, config.held_out_share, config.seed)
 
     mesh = sharding.make_mesh()
     data = sharding.replicate(mesh, embeddings[~is_held_out])
@@ -107,6 +107,11 @@ def _check(config) -> None:
     checks.choice(config, "model.residual_gradient", residual.RESIDUAL_GRADIENTS)
     checks.at_least(config, _MINIMA)
     checks.fraction(config, "held_out_share")
+    if 0 < config.kmeans_items < config.model.codebook_size:
+        raise UserError(
+            f"--config.kmeans_items={config.kmeans_items} are fewer than the "
+            f"{config.model.codebook_size} codes of a level: give more, or 0 for a random start"
+        )
     sharding.check_batch_size("--config.batch_size", config.batch_size, config.accumulation)
 
 

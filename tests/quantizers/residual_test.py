@@ -73,18 +73,33 @@ def test_an_unknown_mode_is_refused():
         residual.residual_quantize(jnp.zeros((1, 2)), CODEBOOKS, "leak")
 
 
-def test_dead_codes_start_anew_as_residuals_of_their_level():
+def test_dead_codes_start_anew_as_what_is_left_at_their_level():
     x = jnp.array([[0.1, 0.0], [0.9, 1.0], [1.1, 1.0]])
     codebooks = jnp.array([[[0.0, 0.0], [9.0, 9.0], [1.0, 1.0]], [[0.0, 0.0], [7.0, 7.0], [8, 0]]])
-    residuals = np.array([[0.1, 0.0], [-0.1, 0.0], [0.1, 0.0]], np.float32)
     reset = np.asarray(residual.reset_dead_codes(jax.random.key(0), x, codebooks))
     np.testing.assert_array_equal(reset[0, [0, 2]], codebooks[0, jnp.array([0, 2])])  # in use
-    assert reset[0, 1].tolist() in x.tolist()
-    np.testing.assert_array_equal(reset[1, 0], codebooks[1, 0])
+    (captured,) = np.flatnonzero((x == reset[0, 1]).all(axis=1))  # this row is the new code
+    left = np.array([[0.1, 0.0], [-0.1, 0.0], [0.1, 0.0]], np.float32)
+    left[captured] = 0
+    np.testing.assert_array_equal(reset[1, 0], codebooks[1, 0])  # of all rows, as they are small
     for code in (1, 2):
-        assert np.isclose(reset[1, code], residuals, atol=1e-6).all(axis=1).any()
+        assert np.isclose(reset[1, code], left, atol=1e-6).all(axis=1).any()
     again = residual.reset_dead_codes(jax.random.key(0), x, codebooks)
     np.testing.assert_array_equal(again, reset)
+
+
+def test_every_new_code_codes_a_row_that_its_level_has_left():
+    x = jax.random.normal(jax.random.key(1), (400, 8))
+    codebooks = jax.random.normal(jax.random.key(2), (3, 64, 8)).at[:, 32:].add(100.0)
+    before = residual.residual_quantize(x, codebooks).ids
+    assert all(len(np.unique(before[:, level])) <= 32 for level in range(3))
+    reset = residual.reset_dead_codes(jax.random.key(3), x, codebooks)
+    after = residual.residual_quantize(x, reset)
+    for level in range(3):
+        left = after.residuals[level]
+        for code in reset[level, 32:]:
+            assert jnp.min(jnp.sum((left - code) ** 2, axis=-1)) == 0 < jnp.max(jnp.abs(code))
+        assert len(set(range(32, 64)) & set(after.ids[:, level].tolist())) > 30  # but for ties
 
 
 def test_codes_that_are_all_in_use_stay():
