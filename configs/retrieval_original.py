@@ -13,15 +13,15 @@ from configs import common, retrieval
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """`arg` is [DATASET][,smoke]; smoke keeps the kind of the model and shrinks it."""
-    _, smoke = common.parse_arg(arg)
+    """`arg` is [DATASET][,smoke]; the synthetic shop and smoke have a small model of this kind."""
+    dataset, smoke = common.parse_arg(arg)
     config = retrieval.get_config(arg)
     config.name = "retrieval_original"
     config.model.positions = "learned"
     config.model.dropout = 0.3
     config.samples = "subsequences"
     config.optimizer.schedule = "inverse_sqrt"
-    if not smoke:
+    if dataset != "synthetic" and not smoke:
         config.model.embedding_dim = 128
         config.model.dim = 512
         config.model.num_heads = 8

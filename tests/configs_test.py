@@ -81,6 +81,8 @@ def test_the_original_decoder_has_its_shape_and_shrinks_to_a_smoke_run():
         "dropout": 0.3,
     }
     assert shape.items() <= config.model.to_dict().items()
-    small, like = get("retrieval_original", "smoke"), get("retrieval", "smoke")
-    assert small.model.dim == like.model.dim and small.num_steps == like.num_steps
-    assert small.model.positions == "learned" and small.samples == "subsequences"
+    for arg in ("", "beauty,smoke"):
+        small, like = get("retrieval_original", arg), get("retrieval", arg)
+        assert small.model.dim == like.model.dim < 128
+        assert small.optimizer.warmup_steps * 2 <= small.num_steps == like.num_steps
+        assert small.model.positions == "learned" and small.samples == "subsequences"

@@ -178,7 +178,7 @@ def lines(workdir):
     return [without_time(row) for row in rows]
 
 
-def test_averaged_parameters_are_evaluated_kept_and_taken_up(tmp_path):
+def test_averaged_parameters_are_evaluated_and_kept(tmp_path):
     seen = []
 
     def evaluate(params):
@@ -186,9 +186,8 @@ def test_averaged_parameters_are_evaluated_kept_and_taken_up(tmp_path):
         return {"score": 0.0}
 
     result = fit(tmp_path / "a", ema_decay=0.5, num_steps=2, evaluate=evaluate)
-    start = fit(tmp_path / "b", ema_decay=0.0, num_steps=1, evaluate=evaluate)
-    both = fit(tmp_path / "c", ema_decay=0.0, num_steps=2, evaluate=evaluate)
-    del start, both  # what they evaluated is what counts
+    for num_steps in (1, 2):  # without an average, to see the parameters of each step
+        fit(tmp_path / str(num_steps), num_steps=num_steps, evaluate=evaluate)
     averaged, first, second = seen
     # Weights of the newest: 1 - 1/10 at the first step, 1 - 2/11 at the second.
     begin = np.asarray(init(jax.random.split(jax.random.key(0))[0], None)["w"])
@@ -237,12 +236,14 @@ def test_patience_counts_evaluations_without_a_better_one(tmp_path):
     assert lines(tmp_path)[-1]["step"] == 50
 
 
-def test_an_interrupted_run_ends_like_one_that_was_not(tmp_path):
-    whole = fit(tmp_path / "whole", select="score", patience=3)
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+def test_an_interrupted_run_ends_like_one_that_was_not(tmp_path, ema_decay):
+    settings = {"select": "score", "patience": 3, "ema_decay": ema_decay}
+    whole = fit(tmp_path / "whole", **settings)
     score = next(line["score"] for line in lines(tmp_path / "whole") if "score" in line)
     with pytest.raises(KeyboardInterrupt):  # at step 20, after the checkpoint of step 10
-        fit(tmp_path / "again", [score, None], select="score", patience=3)
-    resumed = fit(tmp_path / "again", select="score", patience=3)
+        fit(tmp_path / "again", [score, None], **settings)
+    resumed = fit(tmp_path / "again", **settings)
     np.testing.assert_array_equal(resumed.params["w"], whole.params["w"])
     assert resumed.step == whole.step
     assert without_time(resumed.metrics) == without_time(whole.metrics)
