@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+DIGESTS = "digests.json"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_LEAVE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 
@@ -77,3 +78,26 @@ def digest(*arrays: np.ndarray) -> str:
         total.update(f"{array.shape} {array.dtype}".encode())
         total.update(np.ascontiguousarray(array).data)
     return total.hexdigest()[:16]
+
+
+def write_digests(path: pathlib.Path, pattern: str) -> None:
+    """Writes the digests of the matching files below `path`; what has none is not finished."""
+    written = sorted(file for file in path.glob(pattern) if file.is_file())
+    digests = {file.relative_to(path).as_posix(): sha256(file) for file in written}
+    write_json(path / DIGESTS, digests)
+
+
+def damage(path: pathlib.Path) -> str | None:
+    """Returns what is wrong with the files below `path`, None if they are those written."""
+    if not (path / DIGESTS).is_file():
+        return f"{path / DIGESTS} is missing"
+    try:
+        digests = read_json(path / DIGESTS)
+    except ValueError:
+        return f"{path / DIGESTS} is damaged"
+    for name, digest in digests.items():
+        if not (path / name).is_file():
+            return f"{path / name} is missing"
+        if sha256(path / name) != digest:
+            return f"{path / name} is damaged"
+    return None
