@@ -9,12 +9,12 @@ Each file may be gzipped (`.gz`).
 """
 
 import hashlib
-import json
 import pathlib
 from collections.abc import Iterator
 
+from genrec_jax.data import table_files
 from genrec_jax.data.records import Records, Source
-from genrec_jax.data.text_files import lines
+from genrec_jax.data.text_files import json_lines, lines
 from genrec_jax.errors import UserError
 
 _ITEMS, _SEQUENCES, _TIMESTAMPS = "items.jsonl", "sequences.txt", "timestamps.txt"
@@ -60,16 +60,12 @@ def _read(paths) -> Records:
 
 def _items(path: pathlib.Path) -> Iterator[dict]:
     seen: dict[str, int] = {}
-    for number, line in lines(path):
-        try:
-            item = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path}:{number}: not JSON: {error}") from error
+    for number, item in json_lines(path):
         if not isinstance(item, dict) or item.get("item_id") is None:
             raise UserError(f"{path}:{number}: each line must be a JSON object with an item_id")
         item = {field: value for field, value in item.items() if value is not None}
         _check_fields(item, f"{path}:{number}")
-        item["item_id"] = str(item["item_id"])
+        item["item_id"] = table_files.value_as_text(item["item_id"])
         first = seen.setdefault(item["item_id"], number)
         if first != number:
             raise UserError(
@@ -79,6 +75,8 @@ def _items(path: pathlib.Path) -> Iterator[dict]:
 
 
 def _check_fields(item: dict, where: str) -> None:
+    if not table_files.is_id(item["item_id"]):
+        raise UserError(f"{where}: item_id must be text or a number, not {item['item_id']!r}")
     for field in ("title", "brand", "text"):
         if not isinstance(item.get(field, ""), str):
             raise UserError(f"{where}: {field} must be a string, not {item[field]!r}")
