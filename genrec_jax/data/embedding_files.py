@@ -45,7 +45,7 @@ def read(path: str, item_ids: list[str]) -> np.ndarray:
     else:
         embeddings, rows = _read_npy(path, len(item_ids)), range(len(item_ids))
     if not embeddings.shape[1]:
-        raise UserError(f"{path}: the embeddings have no values")
+        raise UserError(f"{path}: the embeddings have no values: give each item some")
     with np.errstate(over="ignore"):
         embeddings = embeddings.astype(np.float32)
     is_finite = np.isfinite(embeddings).all(axis=1)  # [I]
@@ -66,7 +66,7 @@ def _read_npy(path: str, num_items: int) -> np.ndarray:
             f"{path}: not an .npy array of numbers: {error}: write it by numpy.save"
         ) from error
     if not isinstance(embeddings, np.ndarray) or embeddings.ndim != 2:
-        raise UserError(f"{path}: expected one array [items, width]")
+        raise UserError(f"{path}: expected one array [items, width], one row an item")
     if len(embeddings) != num_items:
         raise UserError(
             f"{path} has {len(embeddings)} rows, the catalogue has {num_items} items: give one "
@@ -131,7 +131,8 @@ def _as_array(
     if column.null_count:
         without = [item_ids[n] for n in np.flatnonzero(column.is_null())]
         raise UserError(
-            f"{path}: no embedding in the rows of {len(without)} items ({_first(without)})"
+            f"{path}: no embedding in the rows of {len(without)} items ({_first(without)}): add "
+            "them"
         )
     widths = pc.list_value_length(column).to_numpy()  # [I]
     if (widths != widths[0]).any():

@@ -94,9 +94,9 @@ def _read_csv(path: pathlib.Path, flags: dict[str, str]) -> Table:
             if len(fields) != len(names):
                 raise UserError(
                     f"{path}:{line}: {len(fields)} fields, but the first row names {len(names)} "
-                    "columns"
+                    "columns: correct the row; values that hold delimiters must be in quotes"
                 ) from error
-        raise UserError(f"{path}: not a table that can be read: {error}") from error
+        raise UserError(f"{path}: not a table that can be read: {error}: write it again") from error
     if has_quotes:  # Arrow takes all the rows from one lone quote to the next for one value
         for _ in _csv_rows(path, strict=True):
             pass
@@ -115,7 +115,10 @@ def _csv_rows(path: pathlib.Path, strict: bool = False) -> Iterator[tuple[int, l
                 yield line, fields
             line = reader.line_num + 1
     except csv.Error as error:
-        raise UserError(f"{path}:{line}: not {kind[1:].upper()}: {error}") from error
+        raise UserError(
+            f"{path}:{line}: not {kind[1:].upper()}: {error}: put values that hold quotes or line "
+            "ends in quotes, with each quote in them doubled, and end rows by \\n"
+        ) from error
 
 
 def _read_json_lines(path: pathlib.Path, flags: dict[str, str]) -> Table:
@@ -153,7 +156,8 @@ def _json_rows(
             yield [value_as_text(value) for value in values]
         except TypeError as error:
             raise UserError(
-                f"{path}:{number}: a value is neither text nor a number: {error}"
+                f"{path}:{number}: a value is neither text nor a number: {error}: flatten it, or "
+                "name other columns"
             ) from error
 
 
@@ -238,7 +242,10 @@ def texts(table: Table, column: str) -> list[str]:
     try:
         return [(value_as_text(value) or "").strip() for value in values.to_pylist()]
     except TypeError as error:
-        raise UserError(f"{table.path}: {column} must be text, not {values.type}") from error
+        raise UserError(
+            f"{table.path}: {column} must be text, not {values.type}: name other columns by "
+            "--config.data.text"
+        ) from error
 
 
 def as_text(table: Table, column: str) -> pa.ChunkedArray:

@@ -150,10 +150,18 @@ MANY = "".join(f"{n},some title that makes the file longer\n" for n in range(500
         ("a.tsv", "id\ttitle\n1\tx\n2\n", r"a.tsv:3: 1 fields, but the first row names 2 columns"),
         ("a.csv", HEADER + MANY + "7\n", r"a.csv:500002: 1 fields"),  # in a later block
         ("a.csv", HEADER + '1,"x\ny"\n2\n', r"a.csv:4: 1 fields"),
-        ("a.csv", HEADER + '1,x\n2,"y\n3,z\n', r"a.csv:3: not CSV: unexpected end of data"),
+        (
+            "a.csv",
+            HEADER + '1,x\n2,"y\n3,z\n',
+            r"a.csv:3: not CSV: unexpected end of data: put values that hold",
+        ),
         ("a.csv", HEADER + '1,x\n2,"y\n3,z\n4,"w\n', r"a.csv:3: not CSV: ',' expected after '\"'"),
         ("a.csv.gz", HEADER + '1,x\n2,"y\n3,z\n', r"a.csv.gz:3: not CSV: unexpected end of data"),
-        ("a.csv", (HEADER + MANY).encode() + b"7,\xff\n", r"a.csv:500002: not UTF-8"),
+        (
+            "a.csv",
+            (HEADER + MANY).encode() + b"7,\xff\n",
+            r"a.csv:500002: not UTF-8: .*: save it as UTF-8",
+        ),
         ("a.csv", HEADER.encode("utf-16"), r"a.csv:1: not UTF-8"),
         ("a.csv", HEADER.replace("\n", "\r") + "1,x\r", r"a.csv:1: not CSV: new-line"),
         ("a.jsonl", '{"id": 1, "title": "x"}\n\n{"id": 2\n', r"a.jsonl:3: not JSON"),

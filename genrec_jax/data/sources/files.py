@@ -12,6 +12,8 @@ import hashlib
 import pathlib
 from collections.abc import Iterator
 
+import numpy as np
+
 from genrec_jax.data import table_files
 from genrec_jax.data.records import Records, Source
 from genrec_jax.data.text_files import json_lines, lines
@@ -53,7 +55,7 @@ def _hash(paths) -> str:
 def _read(paths) -> Records:
     items = list(_items(paths[_ITEMS]))
     if not items:
-        raise UserError(f"{paths[_ITEMS]}: no items")
+        raise UserError(f"{paths[_ITEMS]}: no items: give one a line")
     position = {item["item_id"]: place for place, item in enumerate(items)}
     return Records(items, _users(paths[_SEQUENCES], paths[_TIMESTAMPS], position), {})
 
@@ -69,7 +71,8 @@ def _items(path: pathlib.Path) -> Iterator[dict]:
         first = seen.setdefault(item["item_id"], number)
         if first != number:
             raise UserError(
-                f"{path}:{number}: item_id {item['item_id']} was already on line {first}"
+                f"{path}:{number}: item_id {item['item_id']} was already on line {first}: keep one "
+                "of them"
             )
         yield item
 
@@ -94,7 +97,10 @@ def _users(sequences, timestamps, position) -> Iterator[dict]:
         user_id, *item_ids = line.split()
         first = seen.setdefault(user_id, number)
         if first != number:
-            raise UserError(f"{sequences}:{number}: user {user_id} was already on line {first}")
+            raise UserError(
+                f"{sequences}:{number}: user {user_id} was already on line {first}: keep one of "
+                "them"
+            )
         try:
             items = [position[item_id] for item_id in item_ids]
         except KeyError as error:
@@ -105,10 +111,12 @@ def _users(sequences, timestamps, position) -> Iterator[dict]:
         user_times = _times(timestamps, next(times, None), user_id, len(items)) if times else []
         yield {"user_id": user_id, "items": items, "times": user_times}
     if not seen:
-        raise UserError(f"{sequences}: no users")
+        raise UserError(f"{sequences}: no users: give one a line")
     surplus = next(times, None) if times else None
     if surplus is not None:
-        raise UserError(f"{timestamps}:{surplus[0]}: more lines than {sequences.name} has")
+        raise UserError(
+            f"{timestamps}:{surplus[0]}: more lines than {sequences.name} has: remove them"
+        )
 
 
 def _times(path, numbered_line, user_id: str, length: int) -> list[int]:
@@ -122,6 +130,8 @@ def _times(path, numbered_line, user_id: str, length: int) -> list[int]:
             f"with {len(times)}"
         )
     try:
-        return [int(time) for time in times]
-    except ValueError as error:
-        raise UserError(f"{path}:{number}: times must be whole numbers: {error}") from error
+        return np.array([int(time) for time in times], np.int64).tolist()
+    except (ValueError, OverflowError) as error:
+        raise UserError(
+            f"{path}:{number}: times must be whole numbers of at most 64 bits: {error}"
+        ) from error

@@ -314,7 +314,9 @@ def _typed_times(table: table_files.Table, column: str) -> pa.ChunkedArray:
             return times
         texts = table_files.as_text(table, column)
     except pa.ArrowException as error:
-        raise UserError(f"{table.path}: {column} cannot be read as times: {error}") from error
+        raise UserError(
+            f"{table.path}: {column} cannot be read as times: {error}: use numbers or ISO 8601"
+        ) from error
     parsed = _parse_times(texts)
     if parsed is None:
         # The shortest beginning of the column that cannot be read ends in the culprit.

@@ -86,6 +86,7 @@ def test_the_hash_changes_with_the_contents(tmp_path):
         ({"times": "u2 4\nu1 1 2 3\n"}, r"timestamps.txt:1: expected user u1 .* found user u2"),
         ({"times": "u2 1 2 3\nu1 4\n"}, r"timestamps.txt:1: .* found user u2 with 3"),
         ({"times": "u1 1 x 3\nu2 4\n"}, r"timestamps.txt:1: times must be whole numbers"),
+        ({"times": f"u1 1 {2**63} 3\nu2 4\n"}, r"timestamps.txt:1: times must be whole numbers of"),
         ({"times": "u1 1 2 3\nu2 4\nu3 5\n"}, r"timestamps.txt:3: more lines than sequences.txt"),
     ],
 )
