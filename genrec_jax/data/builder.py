@@ -95,7 +95,7 @@ def prepare(source: Source, directory: str | os.PathLike) -> pathlib.Path:
 def _folder_aside(directory: pathlib.Path) -> Iterator[pathlib.Path]:
     """Gives a new folder below `directory`, and removes it in any case."""
     aside = directory / f".{uuid.uuid4().hex}.partial"
-    aside.mkdir(parents=True)
+    os.makedirs(aside)  # which, unlike pathlib, names in its errors the first folder refused
     try:
         yield aside
     finally:
