@@ -2,24 +2,31 @@
 
 Splits `items` and `users` lie in ArrayRecord files, so nothing here needs TensorFlow. The folder
 is named after the hash of what the source reads and of the text template: other contents, another
-folder. TFDS writes into
-a temporary folder and renames it at the end, so a folder that exists is whole.
+folder. It is written aside and renamed when it is whole, and its `digests.json` has the SHA-256 of
+each of its files: a folder that is damaged is prepared again.
 """
 
 import contextlib
+import errno
 import hashlib
 import io
+import logging
+import os
 import pathlib
+import shutil
+import uuid
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow_datasets as tfds
 
+from genrec_jax import files
 from genrec_jax.data import splits, text
 from genrec_jax.data.corpus import Corpus
 from genrec_jax.data.records import Source
-from genrec_jax.errors import UserError
 
 VERSION = "1.0.0"
+_log = logging.getLogger(__name__)
 
 
 class CorpusBuilder(tfds.core.GeneratorBasedBuilder):
@@ -54,40 +61,78 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder):
         self.info.metadata["facts"] = records.facts
         self.info.metadata["text_template"] = text.TEMPLATE_VERSION
         return {
-            "items": self._generate_examples("items", map(_item_example, records.items)),
-            "users": self._generate_examples("users", map(_user_example, records.users)),
+            "items": self._generate_examples(map(_item_example, records.items)),
+            "users": self._generate_examples(map(_user_example, records.users)),
         }
 
-    def _generate_examples(self, split, examples):
-        digest = hashlib.sha256()
-        for number, example in enumerate(examples):
-            _update(digest, example)
-            yield number, example
-        self.info.metadata[f"{split}_sha256"] = digest.hexdigest()
+    def _generate_examples(self, examples):
+        return enumerate(examples)
 
 
-def prepare(source: Source, directory: str) -> pathlib.Path:
-    """Returns the folder of the prepared data set below `directory`, made now if it is new."""
-    tfds.disable_progress_bar()
+def prepare(source: Source, directory: str | os.PathLike) -> pathlib.Path:
+    """Returns the folder of the prepared data set below `directory`.
+
+    It is made now if it is new or damaged. Any number of runs may do so at once.
+    """
+    directory = pathlib.Path(directory)
     contents = f"{source.content_hash} {text.TEMPLATE_VERSION}"
     contents = hashlib.sha256(contents.encode()).hexdigest()[:16]
+    config = f"{source.name}-{contents}"
+    place = directory / CorpusBuilder.name / config / VERSION
+    if place.exists():
+        damage = files.damage(place)
+        if damage is None:
+            return place
+        _log.warning("%s: preparing the data set again", damage)
+    with _folder_aside(directory) as aside:
+        finished = _generate(source, aside / "finished", config)
+        files.write_digests(finished, "*")
+        _put(finished, place, aside)
+    return place
+
+
+@contextlib.contextmanager
+def _folder_aside(directory: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Gives a new folder below `directory`, and removes it in any case."""
+    aside = directory / f".{uuid.uuid4().hex}.partial"
+    os.makedirs(aside)  # which, unlike pathlib, names in its errors the first folder refused
+    try:
+        yield aside
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _generate(source: Source, directory: pathlib.Path, config: str) -> pathlib.Path:
+    """Returns the folder below `directory` that holds what the source has."""
+    tfds.disable_progress_bar()
     builder = CorpusBuilder(
         source=source,
         data_dir=directory,
         file_format="array_record",
-        config=tfds.core.BuilderConfig(name=f"{source.name}-{contents}", version=VERSION),
+        config=tfds.core.BuilderConfig(name=config, version=VERSION),
     )
     with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces a download that is none
         builder.download_and_prepare()
     return pathlib.Path(builder.data_path)
 
 
-def load(path: pathlib.Path) -> Corpus:
-    """Reads a prepared data set back, split by leaving one out.
+def _put(finished: pathlib.Path, place: pathlib.Path, aside: pathlib.Path) -> None:
+    """Moves a folder to its place, unless another run has put a whole one there meanwhile."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        try:
+            return os.rename(finished, place)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        if files.damage(place) is None:
+            return
+        with contextlib.suppress(FileNotFoundError):  # another run has moved it
+            os.rename(place, aside / uuid.uuid4().hex)
 
-    Raises:
-        UserError: if its records are not those that were written.
-    """
+
+def load(path: pathlib.Path) -> Corpus:
+    """Reads a prepared data set back, split by leaving one out."""
     builder = tfds.builder_from_directory(path)
     metadata = builder.info.metadata
     items = _read(builder, "items")
@@ -111,14 +156,7 @@ def load(path: pathlib.Path) -> Corpus:
 
 def _read(builder, split: str) -> list[dict]:
     source = builder.as_data_source(split)
-    examples = source.__getitems__(range(len(source)))  # at once: single reads are slow
-    digest = hashlib.sha256()
-    for example in examples:
-        _update(digest, example)
-    if digest.hexdigest() != builder.info.metadata[f"{split}_sha256"]:
-        path = builder.data_path
-        raise UserError(f"{path}: the records of {split} are damaged: delete the folder, run again")
-    return examples
+    return source.__getitems__(range(len(source)))  # at once: single reads are slow
 
 
 def _item_example(item: dict) -> dict:
@@ -138,10 +176,3 @@ def _example(name, title="", text="", items=(), times=()) -> dict:
         "items": np.array(items, np.int32),
         "times": np.array(times, np.int64),
     }
-
-
-def _update(digest, example: dict) -> None:
-    for field in ("id", "title", "text"):
-        digest.update(len(example[field]).to_bytes(8, "little") + example[field])
-    for field in ("items", "times"):
-        digest.update(len(example[field]).to_bytes(8, "little") + example[field].tobytes())

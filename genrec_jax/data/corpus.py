@@ -104,6 +104,14 @@ def held_out_samples(corpus: Corpus, split: str) -> Samples:
     return _samples(user, corpus.offsets[user], targets[user])
 
 
+def choose_samples(samples: Samples, max_users: int, seed: int) -> Samples:
+    """Returns a seeded choice of `max_users` of the samples, in their order; 0 chooses all."""
+    if not 0 < max_users < len(samples):
+        return samples
+    chosen = np.random.default_rng(seed).choice(len(samples), max_users, replace=False)
+    return samples.take(np.sort(chosen))
+
+
 def training_counts(corpus: Corpus) -> np.ndarray:
     """Returns [I] int64: how often each item occurs in the training parts."""
     return np.bincount(corpus.items[in_training(corpus)], minlength=corpus.num_items)
@@ -117,13 +125,14 @@ def in_training(corpus: Corpus) -> np.ndarray:
 
 def summary(corpus: Corpus) -> dict[str, float]:
     """Returns the corpus's counts under `data/`, and the source's facts."""
-    without_target = np.all([places < 0 for places in corpus.splits.targets.values()], axis=0)
+    has_training = corpus.splits.train_ends > corpus.offsets[:-1]  # [U]
+    has_target = np.any([places >= 0 for places in corpus.splits.targets.values()], axis=0)
     test = held_out_samples(corpus, "test")
     counts = {
         "num_items": corpus.num_items,
         "num_users": corpus.num_users,
         "num_interactions": len(corpus.items),
-        "num_users_for_training_only": int(without_target.sum()),
+        "num_users_for_training_only": int((has_training & ~has_target).sum()),
         "num_repeated_test_targets": _num_repeated(corpus, test),
         "num_untrained_test_targets": int(
             (training_counts(corpus)[corpus.items[test.target]] == 0).sum()

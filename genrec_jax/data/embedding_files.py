@@ -14,9 +14,9 @@ import zipfile
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from genrec_jax import files
+from genrec_jax.data import table_files
 from genrec_jax.errors import UserError
 
 _COLUMNS = ["item_id", "embedding"]
@@ -45,7 +45,7 @@ def read(path: str, item_ids: list[str]) -> np.ndarray:
     else:
         embeddings, rows = _read_npy(path, len(item_ids)), range(len(item_ids))
     if not embeddings.shape[1]:
-        raise UserError(f"{path}: the embeddings have no values")
+        raise UserError(f"{path}: the embeddings have no values: give each item some")
     with np.errstate(over="ignore"):
         embeddings = embeddings.astype(np.float32)
     is_finite = np.isfinite(embeddings).all(axis=1)  # [I]
@@ -62,9 +62,11 @@ def _read_npy(path: str, num_items: int) -> np.ndarray:
     try:
         embeddings = np.load(path, allow_pickle=False)
     except (ValueError, EOFError, zipfile.BadZipFile, tokenize.TokenError) as error:
-        raise UserError(f"{path}: not an .npy array of numbers: {error}") from error
+        raise UserError(
+            f"{path}: not an .npy array of numbers: {error}: write it by numpy.save"
+        ) from error
     if not isinstance(embeddings, np.ndarray) or embeddings.ndim != 2:
-        raise UserError(f"{path}: expected one array [items, width]")
+        raise UserError(f"{path}: expected one array [items, width], one row an item")
     if len(embeddings) != num_items:
         raise UserError(
             f"{path} has {len(embeddings)} rows, the catalogue has {num_items} items: give one "
@@ -78,7 +80,7 @@ def _read_npy(path: str, num_items: int) -> np.ndarray:
 def _read_parquet(path: str, item_ids: list[str]) -> tuple[np.ndarray, list[int]]:
     """Returns [I, E] numbers of any type, and the row of the file that each item has."""
     table = _read_table(path)
-    found = _as_text(path, table["item_id"])
+    found = _ids(path, table["item_id"])
     row_of = {item_id: row for row, item_id in enumerate(found)}
     if len(row_of) < len(found):
         repeated = [item_id for item_id, n in collections.Counter(found).items() if n > 1]
@@ -100,26 +102,18 @@ def _read_parquet(path: str, item_ids: list[str]) -> tuple[np.ndarray, list[int]
 
 
 def _read_table(path: str) -> pa.Table:
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            names = file.schema_arrow.names
-            if any(names.count(name) != 1 for name in _COLUMNS):
-                raise UserError(
-                    f"{path} must have one column item_id and one column embedding; "
-                    f"its columns are {', '.join(names)}"
-                )
-            return file.read(columns=_COLUMNS)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a Parquet file, or a damaged one: {error}") from error
+    with table_files.open_parquet(path) as file:
+        table_files.check_columns(path, file.schema_arrow.names, _COLUMNS)
+        return file.read(columns=_COLUMNS)
 
 
-def _as_text(path: str, column: pa.ChunkedArray) -> list[str]:
-    if column.null_count:
-        raise UserError(f"{path}: no item_id in {column.null_count} of {len(column)} rows")
-    try:
-        return column.cast(pa.large_string()).to_pylist()
-    except (pa.ArrowException, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: item_id must be text or numbers: {error}") from error
+def _ids(path: str, column: pa.ChunkedArray) -> list[str]:
+    ids = table_files.column_as_text(path, "item_id", column)
+    if ids.null_count:
+        raise UserError(
+            f"{path}: no item_id in {ids.null_count} of {len(ids)} rows: every row needs one"
+        )
+    return ids.to_pylist()
 
 
 def _as_array(
@@ -127,16 +121,18 @@ def _as_array(
 ) -> np.ndarray:
     """Returns the column's lists at `rows`, those of `item_ids`, as an array [I, E]."""
     kind = column.type
-    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
-    if not (is_list or pa.types.is_fixed_size_list(kind)) or not _is_number(kind.value_type):
+    if not table_files.is_list(kind) or not _is_number(kind.value_type):
         raise UserError(f"{path}: embedding must be a list of numbers, not {kind}")
-    if is_list:  # 64-bit offsets: the rows taken may hold more than 2^31 values
+    if not pa.types.is_fixed_size_list(
+        kind
+    ):  # 64-bit offsets: the rows taken may hold more than 2^31 values
         column = column.cast(pa.large_list(kind.value_type))
     column = column.take(pa.array(rows))
     if column.null_count:
         without = [item_ids[n] for n in np.flatnonzero(column.is_null())]
         raise UserError(
-            f"{path}: no embedding in the rows of {len(without)} items ({_first(without)})"
+            f"{path}: no embedding in the rows of {len(without)} items ({_first(without)}): add "
+            "them"
         )
     widths = pc.list_value_length(column).to_numpy()  # [I]
     if (widths != widths[0]).any():

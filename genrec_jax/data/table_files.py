@@ -2,14 +2,16 @@
 
 Columns are read as text, as it stands in the file ("007" is not "7"), unless Parquet gives them
 another type. As text, whole numbers that are stored as floats, as pandas does where values are
-missing, are written without ".0", so that they equal those that are not.
+missing, are written without ".0", so that they equal those that are not. These are the rules for
+the ids in all files.
 """
 
+import contextlib
 import csv
 import difflib
 import itertools
-import json
 import math
+import os
 import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -21,10 +23,11 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from genrec_jax.data import text as text_lib
-from genrec_jax.data.text_files import all_lines, lines, open_binary
+from genrec_jax.data.text_files import all_lines, json_lines, lines, open_binary
 from genrec_jax.errors import UserError
 
 TEXT = pa.large_string()
+Column = pa.Array | pa.ChunkedArray
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".jsonl", ".jsonl.gz", ".parquet")
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _BLOCK_BYTES = 1 << 24  # a row of CSV must fit
@@ -91,9 +94,9 @@ def _read_csv(path: pathlib.Path, flags: dict[str, str]) -> Table:
             if len(fields) != len(names):
                 raise UserError(
                     f"{path}:{line}: {len(fields)} fields, but the first row names {len(names)} "
-                    "columns"
+                    "columns: correct the row; values that hold delimiters must be in quotes"
                 ) from error
-        raise UserError(f"{path}: not a table that can be read: {error}") from error
+        raise UserError(f"{path}: not a table that can be read: {error}: write it again") from error
     if has_quotes:  # Arrow takes all the rows from one lone quote to the next for one value
         for _ in _csv_rows(path, strict=True):
             pass
@@ -112,7 +115,10 @@ def _csv_rows(path: pathlib.Path, strict: bool = False) -> Iterator[tuple[int, l
                 yield line, fields
             line = reader.line_num + 1
     except csv.Error as error:
-        raise UserError(f"{path}:{line}: not {kind[1:].upper()}: {error}") from error
+        raise UserError(
+            f"{path}:{line}: not {kind[1:].upper()}: {error}: put values that hold quotes or line "
+            "ends in quotes, with each quote in them doubled, and end rows by \\n"
+        ) from error
 
 
 def _read_json_lines(path: pathlib.Path, flags: dict[str, str]) -> Table:
@@ -137,13 +143,7 @@ def _json_rows(
 
     Arrow's own reader takes text that looks like a date for one.
     """
-    for number, line in lines(path):
-        try:
-            record = json.loads(line)
-            if "\\u" in line:
-                json.dumps(record, ensure_ascii=False).encode()  # half a character is none
-        except ValueError as error:
-            raise UserError(f"{path}:{number}: not JSON: {error}") from error
+    for number, record in json_lines(path):
         if not isinstance(record, dict):
             raise UserError(f"{path}:{number}: each line must be a JSON object")
         if not names.keys() >= record.keys():
@@ -153,23 +153,48 @@ def _json_rows(
             if isinstance(value, list) and flag not in ("", "text"):
                 raise UserError(f"{path}:{number}: {name} must be text or a number, not {value!r}")
         try:
-            yield [_value_as_text(value) for value in values]
+            yield [value_as_text(value) for value in values]
         except TypeError as error:
             raise UserError(
-                f"{path}:{number}: a value is neither text nor a number: {error}"
+                f"{path}:{number}: a value is neither text nor a number: {error}: flatten it, or "
+                "name other columns"
             ) from error
 
 
 def _read_parquet(path: pathlib.Path, flags: dict[str, str]) -> Table:
+    with open_parquet(path) as file:
+        names = file.schema_arrow.names
+        columns = _find_columns(path, names, flags)
+        table = file.read(columns=columns)
+        table.validate(full=True)
+    return Table(path, names, {name: table[name] for name in columns})
+
+
+@contextlib.contextmanager
+def open_parquet(path: str | os.PathLike) -> Iterator[pa.parquet.ParquetFile]:
+    """Gives a Parquet file whose pages are compared with their checksums, if they have any."""
     try:
         with pa.parquet.ParquetFile(path, page_checksum_verification=True) as file:
-            names = file.schema_arrow.names
-            columns = _find_columns(path, names, flags)
-            table = file.read(columns=columns)
-            table.validate(full=True)
+            yield file
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a Parquet file, or a damaged one: {error}") from error
-    return Table(path, names, {name: table[name] for name in columns})
+        raise UserError(
+            f"{path}: not a Parquet file, or a damaged one: {error}: write or copy it again"
+        ) from error
+
+
+def check_columns(path: str | os.PathLike, names: Sequence[str], wanted: Sequence[str]) -> None:
+    """Raises UserError unless each of the columns wanted is there, and once."""
+    if any(names.count(name) != 1 for name in wanted):
+        raise UserError(
+            f"{path} must have {' and '.join(f'one column {name}' for name in wanted)}; its "
+            f"columns are {listed(names, wanted[0])}"
+        )
+
+
+def is_list(kind: pa.DataType) -> bool:
+    return (
+        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    )
 
 
 def _find_columns(path: pathlib.Path, names: Sequence[str], flags: dict[str, str]) -> list[str]:
@@ -215,25 +240,40 @@ def texts(table: Table, column: str) -> list[str]:
     if not pa.types.is_nested(values.type):
         return [(value or "").strip() for value in as_text(table, column).to_pylist()]
     try:
-        return [(_value_as_text(value) or "").strip() for value in values.to_pylist()]
+        return [(value_as_text(value) or "").strip() for value in values.to_pylist()]
     except TypeError as error:
-        raise UserError(f"{table.path}: {column} must be text, not {values.type}") from error
+        raise UserError(
+            f"{table.path}: {column} must be text, not {values.type}: name other columns by "
+            "--config.data.text"
+        ) from error
 
 
 def as_text(table: Table, column: str) -> pa.ChunkedArray:
     """Returns a column that has no lists as text, null where it is empty."""
-    values = table.columns[column]
+    return column_as_text(table.path, column, table.columns[column])
+
+
+def column_as_text(path: str | os.PathLike, name: str, values: Column) -> Column:
+    """Returns values that have no lists as text, null where it is empty.
+
+    Args:
+        path, name: the file and the column of `values`, for messages.
+    """
     try:
         if pa.types.is_dictionary(values.type):
             values = values.cast(values.type.value_type)
         is_float = pa.types.is_floating(values.type)
-        column_texts = _floats_as_text(values) if is_float else values.cast(TEXT)
+        texts = _floats_as_text(values) if is_float else values.cast(TEXT)
+        texts.validate(full=True)
     except pa.ArrowException as error:
-        raise UserError(f"{table.path}: {column} must be text or numbers: {error}") from error
-    return pc.if_else(pc.equal(column_texts, ""), pa.scalar(None, TEXT), column_texts)
+        raise UserError(
+            f"{path}: {name} must be text or numbers: {error}: store it as one of these, text in "
+            "UTF-8"
+        ) from error
+    return pc.if_else(pc.equal(texts, ""), pa.scalar(None, TEXT), texts)
 
 
-def _floats_as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def _floats_as_text(column: Column) -> Column:
     numbers = column.cast(pa.float64())
     array = np.asarray(numbers.fill_null(np.nan))
     is_whole = (np.abs(array) < 2**53) & (array == np.floor(array))
@@ -242,8 +282,17 @@ def _floats_as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.if_else(pa.array(np.isnan(array)), pa.scalar(None, TEXT), texts)
 
 
-def _value_as_text(value: Any) -> str | None:
-    """Returns what `as_text` would make of a value of JSON, or of a list of them."""
+def is_id(value: Any) -> bool:
+    """Returns whether a value of JSON is text or a number, and not empty."""
+    return not isinstance(value, list | dict) and value_as_text(value) is not None
+
+
+def value_as_text(value: Any) -> str | None:
+    """Returns what `as_text` would make of a value of JSON, or of a list of them.
+
+    Raises:
+        TypeError: if there is an object in it.
+    """
     if value is None or isinstance(value, str):
         return value or None
     if isinstance(value, bool):
@@ -255,7 +304,7 @@ def _value_as_text(value: Any) -> str | None:
             return None
         return str(int(value)) if abs(value) < 2**53 and value.is_integer() else str(value)
     if isinstance(value, list):
-        return text_lib.join_names(filter(None, map(_value_as_text, _flatten(value)))) or None
+        return text_lib.join_names(filter(None, map(value_as_text, _flatten(value)))) or None
     raise TypeError(repr(value))
 
 

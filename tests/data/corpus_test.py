@@ -3,6 +3,8 @@
 Users: a has items 5 6 7 8, b has 1 2, c has 3, d has 9 9 4, e has none.
 """
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -97,11 +99,41 @@ def test_summary_counts_users_for_training_only():
         "data/num_items": 10,
         "data/num_users": 5,
         "data/num_interactions": 10,
-        "data/num_users_for_training_only": 3,
+        "data/num_users_for_training_only": 2,  # the one without items is for nothing
         "data/num_repeated_test_targets": 0,
         "data/num_untrained_test_targets": 2,
         "reachable/test/recall@10": 0.5,
     }
+
+
+def test_users_who_come_too_late_are_not_for_training():
+    # The periods begin at 4 and 7. User 0 has events in training only, users 1 and 2 in one
+    # held-out period only, user 3 in both, user 4 in all.
+    offsets = np.array([0, 2, 3, 4, 6, 9])
+    times = np.array([1, 2, 5, 8, 5, 8, 3, 4, 7])
+    corpus = dataclasses.replace(
+        make([[0, 1], [2], [3], [4, 5], [6, 7, 8]]),
+        times=times,
+        splits=splits.temporal(offsets, times, valid_share=0.33, test_share=0.33),
+    )
+    assert corpus.splits.facts["data/valid_from"] == 4
+    assert corpus.splits.facts["data/test_from"] == 7
+    assert corpus.splits.targets["test"].tolist() == [-1, -1, -1, 5, 8]
+    assert corpus_lib.summary(corpus)["data/num_users_for_training_only"] == 1
+
+
+def test_a_choice_of_samples():
+    samples = corpus_lib.training_samples(make([[*range(10)] * 3]))
+    assert len(samples) == 27
+    for max_users in (0, 27, 28):
+        assert corpus_lib.choose_samples(samples, max_users, seed=1) is samples
+    chosen = corpus_lib.choose_samples(samples, 5, seed=1)
+    rows = np.sort(np.random.default_rng(1).choice(27, 5, replace=False))
+    assert chosen.target.tolist() == samples.target[rows].tolist()
+    assert (np.diff(chosen.target) > 0).all() and len(chosen) == 5
+    assert chosen.target.tolist() == corpus_lib.choose_samples(samples, 5, seed=1).target.tolist()
+    other = corpus_lib.choose_samples(samples, 5, seed=2)
+    assert chosen.target.tolist() != other.target.tolist()
 
 
 def test_taking_samples():

@@ -111,6 +111,12 @@ def test_item_ids_are_compared_as_text(tmp_path, ids):
     np.testing.assert_array_equal(embeddings, [[5, 6], [1, 2], [3, 4]])
 
 
+def test_whole_ids_that_are_stored_as_floats_are_written_in_full(tmp_path):
+    path = table(tmp_path, pa.array([12345678.0, 2.5, 0.0]), ROWS)
+    embeddings = embedding_files.read(path, ["0", "12345678", "2.5"])
+    np.testing.assert_array_equal(embeddings, [[5, 6], [1, 2], [3, 4]])
+
+
 def test_other_columns_and_items_are_ignored(tmp_path, caplog):
     columns = {"embedding": [[1.0], [np.nan], None], "title": ["A", "B", "C"], "item_id": ITEM_IDS}
     path = str(tmp_path / "mine.parquet")
@@ -131,7 +137,8 @@ def test_other_columns_and_items_are_ignored(tmp_path, caplog):
         ([], [], r"no row for 3 of the .* 3 items \(a, b, c\): add them; the file's ids are none"),
         ([*"abcca"], ROWS + ROWS[:2], r"more than one row for 2 of its items \(a, c\)"),
         ([*"abcxx"], ROWS + ROWS[:2], r"more than one row for 1 of its items \(x\)"),
-        (["a", None, "c"], ROWS, "no item_id in 1 of 3 rows"),
+        (["a", None, "c"], ROWS, "no item_id in 1 of 3 rows: every row needs one"),
+        ([1.0, np.nan, np.nan], ROWS, "no item_id in 2 of 3 rows"),
         ([["a"], ["b"], ["c"]], ROWS, "item_id must be text or numbers: .*cast"),
         ([b"a", b"\xff", b"c"], ROWS, "item_id must be text or numbers: .*UTF8"),
         (ITEM_IDS, [[1, 2], [3], [5, 6]], "item a has 2 numbers and item b has 1"),
@@ -200,5 +207,5 @@ def test_item_ids_that_are_damaged(tmp_path):
     path = table(tmp_path, ["item a", "b", "c"], ROWS, compression="none")
     whole = open(path, "rb").read()
     open(path, "wb").write(whole.replace(b"item a", b"item \xff"))
-    with pytest.raises(UserError, match=r"mine\.parquet: item_id must be text or numbers: .*utf-8"):
+    with pytest.raises(UserError, match=r"mine\.parquet: item_id must be text or numbers: .*UTF8"):
         embedding_files.read(path, ITEM_IDS)

@@ -150,10 +150,18 @@ MANY = "".join(f"{n},some title that makes the file longer\n" for n in range(500
         ("a.tsv", "id\ttitle\n1\tx\n2\n", r"a.tsv:3: 1 fields, but the first row names 2 columns"),
         ("a.csv", HEADER + MANY + "7\n", r"a.csv:500002: 1 fields"),  # in a later block
         ("a.csv", HEADER + '1,"x\ny"\n2\n', r"a.csv:4: 1 fields"),
-        ("a.csv", HEADER + '1,x\n2,"y\n3,z\n', r"a.csv:3: not CSV: unexpected end of data"),
+        (
+            "a.csv",
+            HEADER + '1,x\n2,"y\n3,z\n',
+            r"a.csv:3: not CSV: unexpected end of data: put values that hold",
+        ),
         ("a.csv", HEADER + '1,x\n2,"y\n3,z\n4,"w\n', r"a.csv:3: not CSV: ',' expected after '\"'"),
         ("a.csv.gz", HEADER + '1,x\n2,"y\n3,z\n', r"a.csv.gz:3: not CSV: unexpected end of data"),
-        ("a.csv", (HEADER + MANY).encode() + b"7,\xff\n", r"a.csv:500002: not UTF-8"),
+        (
+            "a.csv",
+            (HEADER + MANY).encode() + b"7,\xff\n",
+            r"a.csv:500002: not UTF-8: .*: save it as UTF-8",
+        ),
         ("a.csv", HEADER.encode("utf-16"), r"a.csv:1: not UTF-8"),
         ("a.csv", HEADER.replace("\n", "\r") + "1,x\r", r"a.csv:1: not CSV: new-line"),
         ("a.jsonl", '{"id": 1, "title": "x"}\n\n{"id": 2\n', r"a.jsonl:3: not JSON"),
@@ -165,9 +173,10 @@ MANY = "".join(f"{n},some title that makes the file longer\n" for n in range(500
             '{"id": 1, "title": ["x", {}]}\n',
             r"a.jsonl:1: a value is neither text .*: \{\}",
         ),
-        ("a.jsonl", r'{"id": 1, "title": "\ud800"}', r"a.jsonl:1: not JSON: .*surrogates"),
+        ("a.jsonl", r'{"id": 1, "title": "\ud800"}', r"a.jsonl:1: half a character: \\ud800 is"),
         ("a.jsonl", b'{"id": 1, "title": 1}\n{"id": "\xff"}', r"a.jsonl:2: not UTF-8"),
-        ("a.parquet", HEADER, r"a.parquet: not a Parquet file, or a damaged one"),
+        ("a.jsonl", '{"id": ' + "1" * 5000 + "}", r"a.jsonl:1: a number has too many digits"),
+        ("a.parquet", HEADER, r"a.parquet: not a Parquet file, or .*: write or copy it again"),
         ("a.csv", "id,title,title\n", r"a.csv has 2 columns title: rename one"),
         (
             "a.csv",
@@ -196,6 +205,34 @@ def test_a_damaged_parquet_file(tmp_path):
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(UserError, match=r"my.table.parquet: not a Parquet file, or a damaged one"):
         table_files.read(path, FLAGS)
+
+
+def test_text_of_parquet_that_is_not_utf_8(tmp_path):
+    table = table_files.read(write_parquet(tmp_path / "a.parquet", id=[b"a", b"\xff"]), {"id": ""})
+    remedy = "store it as one of these, text in UTF-8"
+    with pytest.raises(
+        UserError, match=rf"a\.parquet: id must be text or numbers: .*UTF8.*: {remedy}"
+    ):
+        table_files.as_text(table, "id")
+
+
+@pytest.mark.parametrize(
+    "value, text",
+    [("a", "a"), (7, "7"), (7.0, "7"), (-2.5, "-2.5"), (True, "true")]
+    + [(value, None) for value in ("", None, float("nan"), [], ["a"], {}, {"a": 1})],
+)
+def test_ids_are_text_or_numbers_that_are_not_empty(value, text):
+    assert table_files.is_id(value) == (text is not None)
+    if text is not None:
+        assert table_files.value_as_text(value) == text
+
+
+def test_columns_that_must_be_there(tmp_path):
+    table_files.check_columns("a", ["x", "y", "z", "x"], ["z", "y"])
+    with pytest.raises(
+        UserError, match=r"a must have one column y and one column x; its .* y, x, "
+    ):
+        table_files.check_columns("a", ["x", "y", "z", "x"], ["y", "x"])
 
 
 def test_parquet_without_a_column_or_with_something_else_in_it(tmp_path):

@@ -1,6 +1,7 @@
 """Lines and their numbers."""
 
 import gzip
+import json
 
 import pytest
 
@@ -23,8 +24,41 @@ def test_lines_that_are_not_blank_keep_their_numbers(tmp_path, name):
 
 def test_a_line_that_is_not_text(tmp_path):
     path = write(tmp_path / "a.txt", b"a\n" * 5000 + b"\n\xff\n" + b"a\n" * 5000)
-    with pytest.raises(UserError, match=r"a\.txt:5002: not UTF-8"):
+    with pytest.raises(UserError, match=r"a\.txt:5002: not UTF-8: .*: save it as UTF-8"):
         list(text_files.lines(path))
+
+
+def test_lines_of_json(tmp_path):
+    data = '\n{"a": [1, null, "\\ud83d\\ude00 ä"]}\n  \n"\\\\ud83d"\r\nNaN'
+    found = list(text_files.json_lines(write(tmp_path / "a.jsonl", data.encode())))
+    assert found[:2] == [(2, {"a": [1, None, "😀 ä"]}), (4, r"\ud83d")]
+    assert found[2][0] == 5 and found[2][1] != found[2][1]
+    deepest = "[" * 100 + "1" + "]" * 100
+    wide = f"[{'[[]],' * 200}{deepest[1:-1]}]"
+    for line in (deepest, wide, "1" * 4300):
+        ((_, value),) = text_files.json_lines(write(tmp_path / "a.jsonl", line.encode()))
+        assert value == json.loads(line)
+
+
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ('{"a": ', "not JSON: .*: correct the line"),
+        (r'{"a": "x \ud83d"}', r"half a character: \\ud83d is one of two .*: remove it"),
+        (r'[[{"\uDE00": 1}]]', r"half a character: \\ude00 is"),
+        (r'"\ude00\ud83d"', r"half a character: \\ude00 is"),
+        ("[" + "1" * 4301 + "]", "a number has too many digits: shorten it, or write it as text"),
+        ("[" * 101 + "]" * 101, "lists or objects in each other, over 100 deep: flatten them"),
+        ('[{"a":' * 51 + "1" + "}]" * 51, "lists or objects in each other, over 100 deep"),
+        ("[" * 100_000 + "]" * 100_000, "lists or objects in each other, over 100 deep"),
+        ("[" * 900 + r'"\ud83d"' + "]" * 900, "half a character|lists or objects in each other"),
+    ],
+    ids=lambda text: text[:12],
+)
+def test_a_line_that_is_no_json_to_work_with(tmp_path, line, message):
+    path = write(tmp_path / "a.jsonl", f"1\n\n{line}\n".encode())
+    with pytest.raises(UserError, match=rf"a\.jsonl:3: {message}"):
+        list(text_files.json_lines(path))
 
 
 def test_damaged_gzip_files(tmp_path):

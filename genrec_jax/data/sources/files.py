@@ -9,12 +9,14 @@ Each file may be gzipped (`.gz`).
 """
 
 import hashlib
-import json
 import pathlib
 from collections.abc import Iterator
 
+import numpy as np
+
+from genrec_jax.data import table_files
 from genrec_jax.data.records import Records, Source
-from genrec_jax.data.text_files import lines
+from genrec_jax.data.text_files import json_lines, lines
 from genrec_jax.errors import UserError
 
 _ITEMS, _SEQUENCES, _TIMESTAMPS = "items.jsonl", "sequences.txt", "timestamps.txt"
@@ -53,32 +55,31 @@ def _hash(paths) -> str:
 def _read(paths) -> Records:
     items = list(_items(paths[_ITEMS]))
     if not items:
-        raise UserError(f"{paths[_ITEMS]}: no items")
+        raise UserError(f"{paths[_ITEMS]}: no items: give one a line")
     position = {item["item_id"]: place for place, item in enumerate(items)}
     return Records(items, _users(paths[_SEQUENCES], paths[_TIMESTAMPS], position), {})
 
 
 def _items(path: pathlib.Path) -> Iterator[dict]:
     seen: dict[str, int] = {}
-    for number, line in lines(path):
-        try:
-            item = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path}:{number}: not JSON: {error}") from error
+    for number, item in json_lines(path):
         if not isinstance(item, dict) or item.get("item_id") is None:
             raise UserError(f"{path}:{number}: each line must be a JSON object with an item_id")
         item = {field: value for field, value in item.items() if value is not None}
         _check_fields(item, f"{path}:{number}")
-        item["item_id"] = str(item["item_id"])
+        item["item_id"] = table_files.value_as_text(item["item_id"])
         first = seen.setdefault(item["item_id"], number)
         if first != number:
             raise UserError(
-                f"{path}:{number}: item_id {item['item_id']} was already on line {first}"
+                f"{path}:{number}: item_id {item['item_id']} was already on line {first}: keep one "
+                "of them"
             )
         yield item
 
 
 def _check_fields(item: dict, where: str) -> None:
+    if not table_files.is_id(item["item_id"]):
+        raise UserError(f"{where}: item_id must be text or a number, not {item['item_id']!r}")
     for field in ("title", "brand", "text"):
         if not isinstance(item.get(field, ""), str):
             raise UserError(f"{where}: {field} must be a string, not {item[field]!r}")
@@ -96,7 +97,10 @@ def _users(sequences, timestamps, position) -> Iterator[dict]:
         user_id, *item_ids = line.split()
         first = seen.setdefault(user_id, number)
         if first != number:
-            raise UserError(f"{sequences}:{number}: user {user_id} was already on line {first}")
+            raise UserError(
+                f"{sequences}:{number}: user {user_id} was already on line {first}: keep one of "
+                "them"
+            )
         try:
             items = [position[item_id] for item_id in item_ids]
         except KeyError as error:
@@ -107,10 +111,12 @@ def _users(sequences, timestamps, position) -> Iterator[dict]:
         user_times = _times(timestamps, next(times, None), user_id, len(items)) if times else []
         yield {"user_id": user_id, "items": items, "times": user_times}
     if not seen:
-        raise UserError(f"{sequences}: no users")
+        raise UserError(f"{sequences}: no users: give one a line")
     surplus = next(times, None) if times else None
     if surplus is not None:
-        raise UserError(f"{timestamps}:{surplus[0]}: more lines than {sequences.name} has")
+        raise UserError(
+            f"{timestamps}:{surplus[0]}: more lines than {sequences.name} has: remove them"
+        )
 
 
 def _times(path, numbered_line, user_id: str, length: int) -> list[int]:
@@ -124,6 +130,8 @@ def _times(path, numbered_line, user_id: str, length: int) -> list[int]:
             f"with {len(times)}"
         )
     try:
-        return [int(time) for time in times]
-    except ValueError as error:
-        raise UserError(f"{path}:{number}: times must be whole numbers: {error}") from error
+        return np.array([int(time) for time in times], np.int64).tolist()
+    except (ValueError, OverflowError) as error:
+        raise UserError(
+            f"{path}:{number}: times must be whole numbers of at most 64 bits: {error}"
+        ) from error

@@ -35,9 +35,20 @@ from genrec_jax.data.records import Records, Source
 from genrec_jax.data.splits import UNKNOWN_TIME
 from genrec_jax.errors import UserError
 
-_VERSION = "1"
+_VERSION = "2"
 _TEXT_COLUMNS = ("title", "brand", "categories", "genres", "description", "text")
-_TIME_TYPES = (pa.int64(), pa.float64(), pa.timestamp("us"), pa.timestamp("us", "UTC"))
+# What text may be read as, and the decimals of seconds that are cut off to do so, for Arrow takes
+# no more than the unit has. Nanoseconds reach from 1678 to 2262.
+_TIME_TYPES = (
+    (pa.int64(), None),
+    (pa.float64(), None),
+    (pa.timestamp("us"), None),
+    (pa.timestamp("us", "UTC"), None),
+    (pa.timestamp("ns"), 9),
+    (pa.timestamp("ns", "UTC"), 9),
+    (pa.timestamp("us"), 6),
+    (pa.timestamp("us", "UTC"), 6),
+)
 _NO_TIME = "or leave it empty (--config.data.time=) if the rows are in the order of time"
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
@@ -71,9 +82,11 @@ def source(
         item_id: the column of item ids in both, or two columns, the items' and the interactions',
             with a comma between.
         user_id: the column of user ids.
-        time: the column of times: numbers, dates, or ISO 8601 as text. Their order is exact; the
-            records have them rounded down to whole numbers, dates as seconds since 1970 (UTC). If
-            empty, the rows are taken to be in the order of time.
+        time: the column of times: numbers, dates, or ISO 8601 as text. Their order is that of whole
+            numbers or of timestamps exactly, of other numbers as float64; text is read to the
+            nanosecond, or to the microsecond if a year is beyond 2261. The records have them
+            rounded down to whole numbers, dates as seconds since 1970 (UTC). If empty, the rows
+            are taken to be in the order of time.
         text: the columns that make an item's text, with commas between. If empty, those of
             `title`, `brand`, `categories`, `genres`, `description` and `text` that are there.
         k_core: how many events each user and each item must have; 0 for no such rule.
@@ -84,11 +97,14 @@ def source(
     """
     if k_core < 0:
         raise UserError(f"--config.data.k_core={k_core} must be at least 0")
+    items_column, _, events_column = item_id.partition(",")
+    for flag, given, column in (("item_id", item_id, items_column), ("user_id", user_id, user_id)):
+        if not column:
+            raise UserError(f"--config.data.{flag}={given} names no column: give that of the ids")
     paths = [_find(items, "items"), _find(interactions, "interactions")]
     contents = [(table_files.suffix(path), files.sha256(path)) for path in paths]
     settings = [_VERSION, contents, item_id, user_id, time, text, k_core]
     content_hash = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
-    items_column, _, events_column = item_id.partition(",")
 
     def read() -> Records:
         item_records = _read_items(paths[0], items_column, text)
@@ -298,7 +314,9 @@ def _typed_times(table: table_files.Table, column: str) -> pa.ChunkedArray:
             return times
         texts = table_files.as_text(table, column)
     except pa.ArrowException as error:
-        raise UserError(f"{table.path}: {column} cannot be read as times: {error}") from error
+        raise UserError(
+            f"{table.path}: {column} cannot be read as times: {error}: use numbers or ISO 8601"
+        ) from error
     parsed = _parse_times(texts)
     if parsed is None:
         # The shortest beginning of the column that cannot be read ends in the culprit.
@@ -313,11 +331,12 @@ def _typed_times(table: table_files.Table, column: str) -> pa.ChunkedArray:
 
 def _parse_times(texts: pa.ChunkedArray) -> pa.ChunkedArray | None:
     """Returns the times as the first type that all of them are written as."""
-    for kind in _TIME_TYPES:
-        if pa.types.is_timestamp(kind):  # which would refuse a seventh decimal
-            texts = pc.replace_substring_regex(texts, r"(\.\d{6})\d+", r"\1")
+    for kind, decimals in _TIME_TYPES:
+        cut = texts
+        if decimals:
+            cut = pc.replace_substring_regex(texts, rf"(\.\d{{{decimals}}})\d+", r"\1")
         try:
-            return texts.cast(kind)
+            return cut.cast(kind)
         except pa.ArrowInvalid:
             continue
     return None

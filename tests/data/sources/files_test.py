@@ -53,6 +53,12 @@ def test_times_are_optional_and_blank_lines_are_nothing(tmp_path):
     ]
 
 
+def test_whole_ids_that_are_stored_as_floats_are_those_that_are_not(tmp_path):
+    items, users = read(write(tmp_path, [{"item_id": 7.0}, {"item_id": 2.5}], "u 7 2.5\n"))
+    assert [item["item_id"] for item in items] == ["7", "2.5"]
+    assert users[0]["items"] == [0, 1]
+
+
 def test_the_hash_changes_with_the_contents(tmp_path):
     first = write(tmp_path)
     assert first.content_hash == write(tmp_path).content_hash
@@ -68,6 +74,9 @@ def test_the_hash_changes_with_the_contents(tmp_path):
         ({"items": [{"item_id": "a"}] * 2}, r"items.jsonl:2: item_id a was already on line 1"),
         ({"items": [{"item_id": "a", "title": 3}]}, r"items.jsonl:1: title must be a string"),
         ({"items": [{"item_id": "a", "categories": ["x"]}]}, r"items.jsonl:1: categories must be"),
+        ({"items": [{"item_id": [1]}]}, r"items.jsonl:1: item_id must be text or a number, not \["),
+        ({"items": [{"item_id": ""}]}, r"items.jsonl:1: item_id must be text or a number, not ''"),
+        ({"items": [{"item_id": "a", "title": "\ud83d"}]}, r"items.jsonl:1: half a character: "),
         ({"items": []}, r"items.jsonl: no items"),
         ({"sequences": "u1 a\nu2 a zz\n"}, r"sequences.txt:2: item zz is not in items.jsonl"),
         ({"sequences": "u1 a\n\nu1 c\n"}, r"sequences.txt:3: user u1 was already on line 1"),
@@ -77,6 +86,7 @@ def test_the_hash_changes_with_the_contents(tmp_path):
         ({"times": "u2 4\nu1 1 2 3\n"}, r"timestamps.txt:1: expected user u1 .* found user u2"),
         ({"times": "u2 1 2 3\nu1 4\n"}, r"timestamps.txt:1: .* found user u2 with 3"),
         ({"times": "u1 1 x 3\nu2 4\n"}, r"timestamps.txt:1: times must be whole numbers"),
+        ({"times": f"u1 1 {2**63} 3\nu2 4\n"}, r"timestamps.txt:1: times must be whole numbers of"),
         ({"times": "u1 1 2 3\nu2 4\nu3 5\n"}, r"timestamps.txt:3: more lines than sequences.txt"),
     ],
 )

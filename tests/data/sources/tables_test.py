@@ -191,6 +191,12 @@ LATER = datetime.datetime(2020, 1, 2, 12, 0, 1, 500_000)
         (["2020-01-02", "2020-01-01"], [MIDNIGHT, MIDNIGHT - 86400]),
         (["2020-01-02T12:00:01Z", "2020-01-02T13:00:00+01:00"], [NOON + 1, NOON]),
         (["2020-01-02 12:00:00.123456789", "2020-01-02 12:00"], [NOON, NOON]),
+        (["2020-01-02 12:00:00.123456789", "2020-01-02 12:00:00.123456788"], [NOON, NOON]),
+        (["2020-01-02T12:00:00.1234567Z", "2020-01-02T13:00:00.123456+01:00"], [NOON, NOON]),
+        (["2020-01-02 12:00:00.1234567899", "2020-01-02 12:00:00.1234567889"], [NOON, NOON]),
+        (["9999-12-31 23:59:59.9999999", "2020-01-02 12:00:00.123456"], [253402300799, NOON]),
+        (["9999-12-31T23:59:59.9999999Z", "2020-01-02T13:00:00+01:00"], [253402300799, NOON]),
+        (["9999-12-31 23:59:59.999999", "9999-12-31 23:59:59.999998"], [253402300799] * 2),
         (pa.array([LATER, LATER.replace(second=0)], pa.timestamp("ms")), [NOON + 1, NOON]),
         (pa.array([LATER, LATER.replace(second=0)], pa.timestamp("ns", "UTC")), [NOON + 1, NOON]),
         (
@@ -258,6 +264,9 @@ def test_the_hash_changes_with_the_contents_and_every_setting(tmp_path):
             r"interactions.csv:6: timestamp '5' is no time, or is written unlike",
         ),
         ({"k_core": 4}, r"no users and items are left that have 4 events each: lower --config.da"),
+        ({"user_id": ""}, r"--config.data.user_id= names no column: give that of the ids"),
+        ({"item_id": ""}, r"--config.data.item_id= names no column: give that of the ids"),
+        ({"item_id": ",item_id"}, r"--config.data.item_id=,item_id names no column: give that of"),
         ({"k_core": -1}, r"--config.data.k_core=-1 must be at least 0"),
         (
             {"suffixes": (".csv", ".xlsx")},
