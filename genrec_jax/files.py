@@ -75,6 +75,8 @@ def damage(path: pathlib.Path) -> str | None:
     try:
         digests = read_json(path / DIGESTS)
     except ValueError:
+        digests = None
+    if not isinstance(digests, dict):
         return f"{path / DIGESTS} is damaged"
     for name, digest in digests.items():
         if not (path / name).is_file():

@@ -41,12 +41,14 @@ class Recommender:
     Attributes:
         config: of the run, as nested dicts.
         corpus: the fingerprint of the catalogue, `corpus.fingerprint`.
+        interactions: that of the histories it was trained on, `corpus.interactions_fingerprint`.
         item_ids, titles: of the catalogue, in its order.
     """
 
     def __init__(self, arrays: dict[str, Any], meta: dict[str, Any], batch_size: int | None):
         """Takes what `tasks.retrieval` exports; `load` explains the rest."""
         self.config, self.corpus = meta["config"], meta["corpus"]
+        self.interactions = meta["interactions"]
         self.item_ids, self.titles = meta["item_ids"], meta["titles"]
         self._batch_size = self.config["eval"]["batch_size"] if batch_size is None else batch_size
         if self._batch_size < 1:

@@ -60,6 +60,7 @@ class World:
             {
                 "config": config,
                 "corpus": "a hash",
+                "interactions": "another hash",
                 "item_ids": ITEM_IDS,
                 "titles": TITLES,
                 "level_sizes": LEVEL_SIZES,

@@ -6,6 +6,7 @@ import hashlib
 import jax
 import numpy as np
 
+from genrec_jax import files
 from genrec_jax.data.splits import Splits
 
 
@@ -75,6 +76,12 @@ def fingerprint(corpus: Corpus) -> str:
     for item_id, text in zip(corpus.item_ids, corpus.texts, strict=True):
         digest.update(f"{len(item_id)}:{item_id}{len(text)}:{text}".encode())
     return digest.hexdigest()[:16]
+
+
+def interactions_fingerprint(corpus: Corpus) -> str:
+    """Returns a hash of all histories and of their splits: all that training and evaluation see."""
+    parts = corpus.splits.train_ends, *corpus.splits.targets.values()
+    return files.digest(corpus.items, corpus.offsets, *parts)
 
 
 def training_samples(corpus: Corpus) -> Samples:

@@ -140,7 +140,16 @@ def _own_samples(config, trained: Recommender) -> tuple[Corpus, Samples]:
         numbers = np.arange(corpus.num_users)
         samples = Samples(numbers, corpus.offsets[:-1], corpus.offsets[1:])
     else:
-        samples = corpus_lib.held_out_samples(corpus, config.split)
+        if corpus_lib.interactions_fingerprint(corpus) != trained.interactions:
+            raise UserError(
+                f"the histories of {config.run} have changed since it was evaluated on them: leave "
+                f"out --config.split={config.split}"
+            )
+        samples = corpus_lib.choose_samples(
+            corpus_lib.held_out_samples(corpus, config.split),
+            trained.config["eval"]["max_users"],
+            trained.config["seed"],
+        )
     return corpus, samples
 
 

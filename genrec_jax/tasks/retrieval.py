@@ -56,7 +56,12 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
     tokenizer = _tokenizer(config, corpus, workdir, cache_dir)
     semantic_ids = tokenizer["semantic_ids"]
     training = _SAMPLES[config.samples](corpus)
-    held_out = _held_out(config, corpus)
+    held_out = {
+        split: corpus_lib.choose_samples(
+            corpus_lib.held_out_samples(corpus, split), config.eval.max_users, config.seed
+        )
+        for split in ("valid", "test")
+    }
     sizes = {"train": len(training)} | {split: len(part) for split, part in held_out.items()}
     if not all(sizes.values()):
         raise UserError(
@@ -67,13 +72,7 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
 
     mesh = sharding.make_mesh()
     data = {"items": corpus.items, "semantic_ids": semantic_ids, "samples": training}
-    fingerprint = files.digest(
-        corpus.items,
-        corpus.offsets,
-        corpus.splits.train_ends,
-        *corpus.splits.targets.values(),
-        semantic_ids,
-    )
+    interactions = corpus_lib.interactions_fingerprint(corpus)
     data = sharding.replicate(mesh, data)
     model = encoder_decoder.from_config(config.to_dict(), tokenizer["level_sizes"])
     tx, schedule = optimizer.make(num_steps=config.num_steps, **config.optimizer.to_dict())
@@ -102,7 +101,7 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
         tx=tx,
         schedule=schedule,
         data=data,
-        data_fingerprint=fingerprint,
+        data_fingerprint=f"{interactions} {files.digest(semantic_ids)}",
         num_samples=len(training),
         batch_size=config.batch_size,
         accumulation=config.accumulation,
@@ -137,6 +136,7 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
         {
             "config": config.to_dict(),
             "corpus": corpus_lib.fingerprint(corpus),
+            "interactions": interactions,
             "item_ids": corpus.item_ids,
             "titles": corpus.titles,
             "level_sizes": tokenizer["level_sizes"],
@@ -190,19 +190,6 @@ def _tokenizer(config, corpus: Corpus, workdir: pathlib.Path, cache_dir: pathlib
     metrics = health.report(codes, arrays["codebooks"])
     metrics["tokenizer/unique_after"] = health.unique_share(arrays["semantic_ids"])
     return arrays | {"level_sizes": tuple(meta["level_sizes"]), "metrics": metrics}
-
-
-def _held_out(config, corpus: Corpus) -> dict[str, Samples]:
-    """Returns the samples to evaluate by split, of all users or of a seeded choice of them."""
-    splits = {}
-    for split in ("valid", "test"):
-        samples = corpus_lib.held_out_samples(corpus, split)
-        if 0 < config.eval.max_users < len(samples):
-            rng = np.random.default_rng(config.seed)
-            chosen = rng.choice(len(samples), config.eval.max_users, replace=False)
-            samples = samples.take(np.sort(chosen))
-        splits[split] = samples
-    return splits
 
 
 def _init_fn(model, codebooks: np.ndarray | None):

@@ -16,6 +16,8 @@ from genrec_jax.errors import UserError
 from genrec_jax.tasks import recommend, retrieval
 from tests.program_test import RETRIEVAL, TOKENIZER
 
+NUM_EVALUATED = 120  # of the 150 who can be
+
 
 def write_shop(folder):
     """Writes a data set in the compact format, in which some users come back to an item."""
@@ -40,7 +42,7 @@ def trained(tmp_path_factory):
     write_shop(data)
     config = retrieval_config.get_config("files,smoke")
     tokenizer = TOKENIZER | {"model.hidden_dims": (32,)}
-    settings = RETRIEVAL | {"data.dir": str(data), "eval.max_users": 0}
+    settings = RETRIEVAL | {"data.dir": str(data), "eval.max_users": NUM_EVALUATED}
     settings |= {f"tokenizer_config.{key}": value for key, value in tokenizer.items()}
     config.update_from_flattened_dict(settings)
     metrics = workdir_lib.run_once(folder, config.to_dict(), lambda: retrieval.run(config, folder))
@@ -86,9 +88,10 @@ def test_an_outsider_measures_what_the_run_reports(
 ):
     _, rows = run(trained, tmp_path, split=split, exclude_history=exclude, scorer=scorer)
     histories = sequences(trained)
-    assert [row["user_id"] for row in rows] == [
-        user_id for user_id, item_ids in histories.items() if len(item_ids) >= 3
-    ]
+    user_ids = [row["user_id"] for row in rows]
+    able = [user_id for user_id, item_ids in histories.items() if len(item_ids) >= 3]
+    assert len(able) == 150 and len(user_ids) == NUM_EVALUATED
+    assert user_ids == sorted(set(user_ids) & set(able), key=able.index)
     hits, gain, repeated = 0, 0.0, 0
     for row in rows:
         *history, target = histories[row["user_id"]][: 1 - from_end or None]
@@ -98,7 +101,7 @@ def test_an_outsider_measures_what_the_run_reports(
         if target in row["item_ids"]:
             hits += 1
             gain += 1 / math.log2(row["item_ids"].index(target) + 2)
-    assert hits and (repeated > 40 or split == "valid")
+    assert hits and (repeated > 25 or split == "valid")
     metrics = trained[2]
     prefix = f"{split}{suffix}" if scorer == "model" else f"baseline/{scorer}/{split}{suffix}"
     assert metrics[f"{prefix}/num_users"] == len(rows)
@@ -229,6 +232,14 @@ def test_the_data_set_of_the_run_must_still_be_there(trained, tmp_path):
         items.write_text(lines.replace("Kitchen", "Cuisine"))
         with pytest.raises(UserError, match=r"the data set of .* has changed since .*: give hist"):
             run(trained, tmp_path)
+        items.write_text(lines)
+        sequences = data / "sequences.txt"
+        histories = sequences.read_text()
+        sequences.write_text(histories + "late item-1 item-2 item-3\n")
+        with pytest.raises(UserError, match=r"the histories of .* have changed since .*split=test"):
+            run(trained, tmp_path, split="test")
+        assert len(run(trained, tmp_path)[1]) == 153  # those of today
+        sequences.write_text(histories)
         data.rename(moved)
         with pytest.raises(UserError, match=r"cannot read the data set of .*no folder .*: give hi"):
             run(trained, tmp_path)
