@@ -42,7 +42,7 @@ def embedder(smoke: bool) -> ConfigDict:
     config = ConfigDict()
     config.name = "lsa"  # or "minilm", "precomputed"
     config.dim = 64 if smoke else 128  # of `lsa`: of what many texts share
-    config.remainder_dim = 64  # of `lsa`: of what that leaves out
+    config.remainder_dim = 32  # of `lsa`: of what that leaves out
     config.path = ""  # of `precomputed`
     config.standardize = True
     config.seed = 0  # of `lsa`
