@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import itertools
 import logging
 import pathlib
 import pkgutil
@@ -78,7 +79,7 @@ def _without_alias(arg: str) -> str:
 def _arguments(argv: list[str]) -> dict[str, str | None]:
     """Returns the flags on the command line with their values, `--a=b` or `--a b`."""
     given = {}
-    for arg, following in zip(argv[1:], [*argv[2:], None], strict=True):
+    for arg, following in itertools.zip_longest(argv[1:], argv[2:]):
         if arg.startswith("-"):
             name, equals, value = arg.lstrip("-").partition("=")
             given[name] = value if equals else following

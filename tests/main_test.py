@@ -226,7 +226,7 @@ PRECOMPUTED = ["embedder.name=precomputed", "embedder.path=e.npy"]
         (
             {"items.jsonl": lines({"item_id": 1}, {"item_id": 2}), "sequences.txt": "ada 1 2\n"},
             [],
-            "embedder lsa: no word occurs in two of the 2 texts: give the items texts",
+            "embedder lsa: the 2 texts have fewer than two words, or none that occurs",
         ),
         # Embeddings of one's own.
         ({}, PRECOMPUTED, "no file 'e.npy' of precomputed embeddings: give an .npy or a .parquet"),
@@ -365,6 +365,10 @@ def test_the_workdir_of_a_stage_without_data_has_a_default(run, tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     run(f"--config={ROOT}/configs/recommend.py", "--config.run=nowhere")
     assert (tmp_path / "runs" / "recommend").is_dir()
+
+
+def test_no_argument_at_all(run):
+    assert run() == (2, "", "error: no --config: give one, such as --config=configs/rqvae.py\n")
 
 
 def test_a_stray_argument(run, tmp_path):

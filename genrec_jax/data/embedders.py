@@ -55,6 +55,11 @@ def embed(
         standardize: shift and scale each dimension to mean 0 and standard deviation 1.
         seed: of `lsa`.
     """
+    if path and name != "precomputed":
+        raise UserError(
+            f"--config.embedder.path={path} is for --config.embedder.name=precomputed, not {name}: "
+            "give that name, or leave out the path"
+        )
     settings = {"embedder": name, "standardize": standardize, "version": _VERSION}
     settings |= {"text_template": corpus.text_template, "catalogue": corpus_lib.fingerprint(corpus)}
     if name == "lsa":
@@ -98,16 +103,17 @@ def lsa(texts: list[str], dim: int, remainder_dim: int, seed: int) -> np.ndarray
         weights = vectorizer.fit_transform(texts)  # [I, words]
     except ValueError:  # there are no words
         weights = None
-    if weights is None or weights.getnnz(axis=0).max() < 2:
+    if weights is None or weights.shape[1] < 2 or weights.getnnz(axis=0).max() < 2:
         raise UserError(
-            f"embedder lsa: no word occurs in two of the {len(texts)} texts: give the items texts "
-            "or use --config.embedder.name=precomputed"
+            f"embedder lsa: the {len(texts)} texts have fewer than two words, or none that occurs "
+            "in two of them: give the items longer texts or use --config.embedder.name=precomputed"
         )
     width = min(dim, *weights.shape)
     if width < dim:
         _log.warning("lsa: %d dimensions instead of %d: there are no more", width, dim)
     svd = TruncatedSVD(width, random_state=seed)
     embeddings = svd.fit_transform(weights)  # [I, width]
+    remainder_dim = min(remainder_dim, weights.shape[1])
     if remainder_dim:
         directions = SparseRandomProjection(
             remainder_dim, density=_PROJECTION_DENSITY, random_state=seed
