@@ -120,12 +120,19 @@ def _keys(config: ConfigDict, prefix: str = "") -> set[str]:
 def _set_up_logging() -> None:
     # Orbax says dozens of lines a save, and pages of each error that it then raises.
     absl_logging.set_verbosity(absl_logging.FATAL)
+    sys.unraisablehook = _skip_echoes
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     log = logging.getLogger("genrec_jax")
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     log.propagate = False
+
+
+def _skip_echoes(unraisable) -> None:
+    """Skips what the other writers of a save say after one has failed, whose error is raised."""
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
 
 
 if __name__ == "__main__":
