@@ -64,9 +64,8 @@ class Checkpoints:
     def _add_digests(self) -> None:
         """Completes the checkpoint that is about to be renamed; Orbax has one at a time."""
         (unfinished,) = self._directory.glob("*.orbax-checkpoint-tmp*")
-        files.write_digests(
-            unfinished, "*/**/*"
-        )  # Orbax has yet to change what lies beside the items
+        # Only of the items: Orbax has yet to change what lies beside them.
+        files.write_digests(unfinished, "*/**/*")
 
     def save(self, state: dict, progress: dict, metrics: dict[str, float]) -> None:
         """Starts to write a checkpoint; the caller may go on, donate `state`, change `progress`."""

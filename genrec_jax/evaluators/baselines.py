@@ -18,21 +18,21 @@ NAMES = ("popularity", "itemknn")
 _log = logging.getLogger(__name__)
 
 
-def scorers(corpus: Corpus) -> dict[str, Callable[[Samples], np.ndarray]]:
-    """Returns the baselines by name; without item-kNN, which is said, if it would take too much."""
-    made = {"popularity": popularity(corpus)}
+def scorer(name: str, corpus: Corpus) -> Callable[[Samples], np.ndarray] | None:
+    """Returns a baseline, or None for item-kNN if it would take too much memory, which is said."""
+    if name == "popularity":
+        return popularity(corpus)
     lengths = (corpus.splits.train_ends - corpus.offsets[:-1]).astype(np.float64)
     num_pairs = (lengths**2).sum()
-    if num_pairs <= _MOST_PAIRS:
-        made["itemknn"] = item_knn(corpus)
-    else:
+    if num_pairs > _MOST_PAIRS:
         _log.warning(
             "baseline itemknn is left out: the training histories have %.3g pairs of items, and "
             "more than %.3g take too much memory",
             num_pairs,
             _MOST_PAIRS,
         )
-    return made
+        return None
+    return item_knn(corpus)
 
 
 def popularity(corpus: Corpus) -> Callable[[Samples], np.ndarray]:

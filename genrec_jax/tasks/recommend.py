@@ -163,7 +163,7 @@ def _own_users(corpus: Corpus, samples: Samples) -> Users:
 
 def _baseline(config, corpus: Corpus, samples: Samples) -> Iterator[Recommendations]:
     """Yields what a baseline recommends; its scores are its own."""
-    scorer = baselines.scorers(corpus).get(config.scorer)
+    scorer = baselines.scorer(config.scorer, corpus)
     if scorer is None:
         raise UserError(f"--config.scorer={config.scorer} takes too much memory for this data set")
     items, scores = baselines.recommend(

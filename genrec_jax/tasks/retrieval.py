@@ -231,7 +231,10 @@ def loss_fn(model, max_history: int, draw_subsequences: bool) -> train.LossFn:
 def _baselines(corpus: Corpus, samples: Samples) -> dict[str, float]:
     targets = corpus.items[samples.target]
     metrics = {}
-    for name, scorer in baselines.scorers(corpus).items():
+    for name in baselines.NAMES:
+        scorer = baselines.scorer(name, corpus)
+        if scorer is None:
+            continue
         for protocol, exclude in _PROTOCOLS.items():
             items, _ = baselines.recommend(
                 scorer, corpus, samples, max(evaluator.CUTOFFS), exclude_history=exclude

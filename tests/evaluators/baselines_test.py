@@ -41,6 +41,19 @@ def test_item_knn_breaks_ties_by_popularity():
     assert scores[1, 0] > scores[1, 1] and scores[0, 3] == scores[0, 4] == 0
 
 
+def test_item_knn_is_left_out_where_it_would_take_too_much(monkeypatch, caplog):
+    expected = baselines.item_knn(CORPUS)(SAMPLES)
+    monkeypatch.setattr(baselines, "_MOST_PAIRS", 3 * 2**2)  # three histories of two items
+    np.testing.assert_array_equal(baselines.scorer("itemknn", CORPUS)(SAMPLES), expected)
+    assert caplog.text == ""
+    monkeypatch.setattr(baselines, "_MOST_PAIRS", 3 * 2**2 - 1)
+    assert baselines.scorer("itemknn", CORPUS) is None
+    assert "itemknn is left out: the training histories have 12 pairs of items" in caplog.text
+    np.testing.assert_array_equal(
+        baselines.scorer("popularity", CORPUS)(SAMPLES), [[3, 2, 1, 0, 0]] * 3
+    )
+
+
 def test_item_knn_equals_a_dense_computation():
     rng = np.random.default_rng(0)
     histories = [rng.integers(0, 30, rng.integers(3, 12)).tolist() for _ in range(60)]
