@@ -35,7 +35,9 @@ def cases(smoke: bool) -> Iterator[common.Case]:
         config.steps_per_call = 5
     yield _quantize(config, 2**13 if smoke else 2**20)
     yield _encode(config, 2**10 if smoke else 2**18)
-    for embedding_dim in (config.embedder.dim, _SENTENCE_DIM):
+    widths = config.embedder
+    own_dim = widths.dim + widths.remainder_dim + widths.collaborative_dim
+    for embedding_dim in (own_dim, _SENTENCE_DIM):
         yield _train(config, embedding_dim, num_items=1_000 if smoke else 12_101)
 
 

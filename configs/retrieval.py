@@ -48,7 +48,7 @@ def get_config(arg: str = "") -> ConfigDict:
     # Training. Samples are every prefix of every training history ("prefixes"), or one random part
     # of each history an epoch ("subsequences").
     config.samples = "prefixes"
-    config.num_steps = 50_000
+    config.num_steps = 45_000
     config.batch_size = 256
     config.accumulation = 1
     config.steps_per_call = 100

@@ -268,12 +268,15 @@ def test_tokenizer_and_retrieval_apart_give_the_same(environment, retrieval, tmp
     metrics, _, _ = run(environment, arguments, tmp_path / "retrieval")
     assert metrics == expected
 
-    other = [*arguments, "--config.data.synthetic_shop.seed=1"]
-    process = start(environment, other, tmp_path / "other")
-    _, err = process.communicate(timeout=300)
-    assert process.returncode == 2
-    assert err.startswith("error: the tokenizer in ") and "another catalogue" in err
-    assert err.count("\n") == 1
+    for setting, message in (
+        ("synthetic_shop.seed=1", "is of another catalogue"),
+        ("split=temporal", "saw other interactions than those for training here, perhaps"),
+    ):
+        process = start(environment, [*arguments, f"--config.data.{setting}"], tmp_path / "other")
+        _, err = process.communicate(timeout=300)
+        assert process.returncode == 2
+        assert err.startswith("error: the tokenizer in ") and message in err
+        assert err.count("\n") == 1
 
 
 def test_recommending_to_others_as_often_as_asked(environment, retrieval, tmp_path):
@@ -297,17 +300,21 @@ def test_recommending_to_others_as_often_as_asked(environment, retrieval, tmp_pa
 
 def test_prepared_data_and_embeddings_are_shared(environment, tmp_path):
     cache = f"--config.cache_dir={tmp_path / 'cache'}"
-    embedder = ["--config.embedder.dim=16", "--config.embedder.remainder_dim=4"]
+    widths = {"dim": 16, "remainder_dim": 4, "collaborative_dim": 8}
+    embedder = overrides(widths, "embedder.")
     metrics, _, _ = run(
         environment, ["--config=configs/prepare.py", *SHOP, cache], tmp_path / "prepare"
     )
     assert metrics["data/num_items"] == 200
     embed = ["--config=configs/embed.py:smoke", *SHOP, cache, *embedder]
     metrics, _, _ = run(environment, embed, tmp_path / "embed")
-    assert metrics["embeddings/width"] == 20
-    (path,) = (tmp_path / "cache").glob("*.npy")
-    written = path.stat().st_mtime_ns
+    assert metrics["embeddings/width"] == 28
+
+    def written():
+        return {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").glob("*.npy")}
+
+    before = written()
+    assert len(before) == 2  # lsa and collaborative
     run(environment, [*RQVAE_ARGUMENTS, cache, *embedder], tmp_path / "rqvae")
-    assert list((tmp_path / "cache").glob("*.npy")) == [path]
-    assert path.stat().st_mtime_ns == written
+    assert written() == before
     assert not (tmp_path / "rqvae" / "cache").exists()

@@ -84,6 +84,11 @@ def interactions_fingerprint(corpus: Corpus) -> str:
     return files.digest(corpus.items, corpus.offsets, *parts)
 
 
+def training_fingerprint(corpus: Corpus) -> str:
+    """Returns a hash of the training parts of all histories."""
+    return files.digest(corpus.items[in_training(corpus)], corpus.splits.train_ends)
+
+
 def training_samples(corpus: Corpus) -> Samples:
     """Returns every prefix of every training history, with the item that follows it.
 

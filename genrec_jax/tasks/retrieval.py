@@ -186,6 +186,12 @@ def _tokenizer(config, corpus: Corpus, workdir: pathlib.Path, cache_dir: pathlib
             f"the tokenizer in {directory} is of another catalogue than this data set: train one "
             "on it, or leave out --config.tokenizer"
         )
+    if meta["training"] not in ("", corpus_lib.training_fingerprint(corpus)):
+        raise UserError(
+            f"the tokenizer in {directory} saw other interactions than those for training here, "
+            "perhaps ones that are to be predicted: train one on this data set and split, or leave "
+            "out --config.tokenizer"
+        )
     codes = arrays["semantic_ids"][:, : len(arrays["codebooks"])]
     metrics = health.report(codes, arrays["codebooks"])
     metrics["tokenizer/unique_after"] = health.unique_share(arrays["semantic_ids"])

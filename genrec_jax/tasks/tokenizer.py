@@ -46,6 +46,7 @@ def run(config, workdir: pathlib.Path, cache_dir: pathlib.Path | None = None) ->
             "codes of a level: lower --config.model.codebook_size"
         )
     embeddings = embedders.embed(corpus, cache_dir, **config.embedder.to_dict())
+    sees_interactions = "collaborative" in embedders.split_names(config.embedder.name)
 
     mesh = sharding.make_mesh()
     data = sharding.replicate(mesh, embeddings[~is_held_out])
@@ -95,6 +96,7 @@ def run(config, workdir: pathlib.Path, cache_dir: pathlib.Path | None = None) ->
         {
             "config": config.to_dict(),
             "corpus": corpus_lib.fingerprint(corpus),
+            "training": corpus_lib.training_fingerprint(corpus) if sees_interactions else "",
             "item_ids": corpus.item_ids,
             "level_sizes": [len(codebook) for codebook in codebooks] + [extra_code_size],
         },

@@ -23,8 +23,10 @@ WORDS = ["soap", "brush", "cream", "oil"]
 TEXTS = [f"{WORDS[n % 4]} {WORDS[(n * n) % 4]} {WORDS[n // 4]}" for n in range(10)]
 SETTINGS = {
     "name": "lsa",
+    "weights": (),
     "dim": 3,
     "remainder_dim": 0,
+    "collaborative_dim": 2,
     "path": "",
     "standardize": True,
     "seed": 0,
@@ -54,6 +56,86 @@ def test_the_remainder_tells_apart_what_rare_words_tell_apart():
     squared = [((x[0] - x[2:50:2]) ** 2).sum(axis=1) for x in (weights, whole)]  # of one kind
     assert squared[0].min() > 0.5
     np.testing.assert_allclose(squared[1].mean(), squared[0].mean(), rtol=0.1)
+
+
+def random_histories(num_items=12):
+    rng = np.random.default_rng(0)
+    return [rng.permutation(num_items)[: rng.integers(4, 9)].tolist() for _ in range(40)]
+
+
+def test_collaborative_products_are_the_normalised_co_occurrences():
+    # Training parts: 0 1, 0 1 2, 2 2 (once is enough). Items had by 2, 2 and 2 users.
+    corpus = make([[0, 1, 8, 9], [0, 1, 2, 8, 9], [2, 2, 8, 9]])
+    vectors = embedders.collaborative(corpus, 3, seed=0)
+    half, third = 1 / 4 + 1 / 6, 1 / 6  # 1 / (sqrt(2) sqrt(2) items of the user), of shared users
+    expected = [[half, half, third], [half, half, third], [third, third, 1 / 6 + 1 / 2]]
+    np.testing.assert_allclose(vectors[:3] @ vectors[:3].T, expected, atol=1e-6)
+    np.testing.assert_allclose(vectors[3:], 0, atol=1e-6)  # of 8 and 9 nothing is known
+    assert vectors.shape == (10, 3) and vectors.dtype == np.float32
+
+
+def test_collaborative_embeddings_see_no_validation_or_test_interaction():
+    histories = random_histories()
+    first = embedders.collaborative(make(histories, 12), 4, seed=0)
+    other_ends = [history[:-2] + [11 - item for item in history[-2:]] for history in histories]
+    np.testing.assert_array_equal(embedders.collaborative(make(other_ends, 12), 4, seed=0), first)
+    other_starts = [[11 - history[0], *history[1:]] for history in histories]
+    assert (embedders.collaborative(make(other_starts, 12), 4, seed=0) != first).any()
+
+
+def test_collaborative_embeddings_are_kept_until_training_changes(tmp_path):
+    def collaborative(histories):
+        settings = SETTINGS | {"name": "collaborative"}
+        return embedders.embed(make(histories, 12), tmp_path, **settings)
+
+    histories = random_histories()
+    first = collaborative(histories)
+    collaborative([[*history[:-1], 0] for history in histories])
+    assert len(list(tmp_path.glob("*.npy"))) == 1
+    assert (collaborative(histories[1:]) != first).any()
+    assert len(list(tmp_path.glob("*.npy"))) == 2
+
+
+def test_collaborative_embeddings_need_interactions():
+    with pytest.raises(UserError, match="collaborative: fewer than two items or two users have"):
+        embedders.collaborative(make([[0, 1, 2, 3]]), 2, seed=0)
+
+
+@pytest.mark.parametrize("standardize", [True, False])
+@pytest.mark.parametrize("weights, shares", [((), (0.5, 0.5)), ((3, 1), (0.75, 0.25))])
+def test_embedders_side_by_side_share_the_distances(tmp_path, weights, shares, standardize):
+    corpus = make(random_histories(), 10 + 2, TEXTS + TEXTS[:2])
+    settings = SETTINGS | {"standardize": standardize}
+    both = settings | {"name": "lsa, collaborative", "weights": weights}
+    embeddings = embedders.embed(corpus, tmp_path, **both)
+    assert embeddings.shape == (12, 5) and embeddings.dtype == np.float32
+    variances = embeddings.var(axis=0)
+    np.testing.assert_allclose(variances[:3].sum(), 5 * shares[0], rtol=1e-5)
+    np.testing.assert_allclose(variances[3:].sum(), 5 * shares[1], rtol=1e-5)
+    alone = embedders.embed(corpus, tmp_path, **settings)
+    ratio = embeddings[:, :3] / alone
+    np.testing.assert_allclose(ratio, ratio[0, 0], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (
+            {"weights": (1, 2)},
+            r"embedder.weights=\(1, 2\) must be a number above 0 for each of lsa",
+        ),
+        (
+            {"name": "lsa,collaborative", "weights": (1, 0)},
+            "above 0 for each of lsa, collaborative",
+        ),
+        ({"name": "lsa,lsa"}, "embedder.name=lsa,lsa names an embedder twice"),
+        ({"name": ""}, "unknown embedder ''"),
+    ],
+)
+def test_what_cannot_stand_side_by_side(tmp_path, changes, message):
+    with pytest.raises(UserError, match=message):
+        embed(tmp_path, **changes)
+    assert not list(tmp_path.iterdir())
 
 
 def test_each_dimension_is_standardised(tmp_path):
@@ -197,7 +279,7 @@ def test_precomputed_embeddings_by_item_id(tmp_path):
 def test_what_is_no_embedder(tmp_path):
     with pytest.raises(UserError, match="no file '' of precomputed embeddings"):
         embed(tmp_path, name="precomputed")
-    with pytest.raises(UserError, match="unknown embedder 'bert': choose lsa, minilm or precomp"):
+    with pytest.raises(UserError, match="unknown embedder 'bert': choose one or several of lsa,"):
         embed(tmp_path, name="bert")
 
 
