@@ -5,6 +5,7 @@ import hashlib
 
 import jax
 import numpy as np
+import scipy.sparse
 
 from genrec_jax import files
 from genrec_jax.data.splits import Splits
@@ -133,6 +134,17 @@ def in_training(corpus: Corpus) -> np.ndarray:
     """Returns [N] bool: which interactions are for training."""
     ends = np.repeat(corpus.splits.train_ends, np.diff(corpus.offsets))
     return np.arange(len(corpus.items)) < ends
+
+
+def training_sets(corpus: Corpus) -> scipy.sparse.csr_array:
+    """Returns [U, I] float64: 1 where the user has the item in training, however often."""
+    user = np.repeat(np.arange(corpus.num_users), np.diff(corpus.offsets))
+    is_training = in_training(corpus)
+    places = user[is_training], corpus.items[is_training]
+    shape = corpus.num_users, corpus.num_items
+    sets = scipy.sparse.coo_array((np.ones(len(places[0])), places), shape).tocsr()
+    sets.data[:] = 1
+    return sets
 
 
 def summary(corpus: Corpus) -> dict[str, float]:

@@ -178,12 +178,8 @@ def collaborative(corpus: Corpus, dim: int, seed: int) -> np.ndarray:
     Returns:
         [I, E] float32. E is `dim`, or fewer if the items or the users are fewer.
     """
-    is_training = corpus_lib.in_training(corpus)
-    users = np.repeat(np.arange(corpus.num_users), np.diff(corpus.offsets))[is_training]
-    entries = np.ones(len(users)), (corpus.items[is_training], users)
-    had = sparse.csr_matrix(entries, (corpus.num_items, corpus.num_users))
-    had.data[:] = 1  # once is enough
-    per_item, per_user = had.sum(axis=1).A1, had.sum(axis=0).A1
+    had = corpus_lib.training_sets(corpus).T  # [I, U]
+    per_item, per_user = had.sum(axis=1), had.sum(axis=0)
     if min((per_item > 0).sum(), (per_user > 0).sum()) < 2:
         raise UserError(
             "embedder collaborative: fewer than two items or two users have training interactions: "

@@ -48,12 +48,7 @@ def item_knn(corpus: Corpus) -> Callable[[Samples], np.ndarray]:
     candidate's score is its sum over the history (Sarwar et al., 2001, all neighbours). Items
     that score the same are in order of popularity.
     """
-    owner = np.repeat(np.arange(corpus.num_users), np.diff(corpus.offsets))
-    in_training = corpus_lib.in_training(corpus)
-    users_items = _count_matrix(
-        owner[in_training], corpus.items[in_training], (corpus.num_users, corpus.num_items)
-    )
-    users_items.data[:] = 1  # a set: repeats do not count
+    users_items = corpus_lib.training_sets(corpus)
     together = (users_items.T @ users_items).tocsr()
     norms = np.sqrt(np.maximum(together.diagonal(), 1))
     scale = scipy.sparse.diags(1 / norms)
@@ -111,8 +106,5 @@ def _histories(corpus: Corpus, samples: Samples) -> scipy.sparse.csr_array:
     row = np.repeat(np.arange(len(samples)), lengths)
     within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     items = corpus.items[samples.start[row] + within]
-    return _count_matrix(row, items, (len(samples), corpus.num_items))
-
-
-def _count_matrix(rows, columns, shape) -> scipy.sparse.csr_array:
-    return scipy.sparse.coo_array((np.ones(len(rows)), (rows, columns)), shape).tocsr()
+    shape = len(samples), corpus.num_items
+    return scipy.sparse.coo_array((np.ones(len(row)), (row, items)), shape).tocsr()
