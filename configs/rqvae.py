@@ -30,7 +30,12 @@ def get_config(arg: str = "") -> ConfigDict:
     config.model.num_levels = 3
     config.model.codebook_size = 256
     config.model.commitment_weight = 0.25
-    config.model.residual_gradient = "stop"  # or "pass"
+    config.model.residual_gradient = "estimator"  # or "pass"
+    config.model.estimator = "straight_through"  # or "rotation", "gumbel"
+    config.model.distance = "euclidean"  # or "cosine"
+    config.model.temperature = 0.2  # of the estimator "gumbel"
+    config.model.simvq = False  # codewords are a table times a trained matrix of the level
+    config.model.normalize = False  # latents and the first level's codewords have length 1
     config.extra_code_size = 256  # values of the code that tells colliding items apart; 0: any
 
     # Codebooks start as k-means of the latents of so many random items; 0 for a random start.

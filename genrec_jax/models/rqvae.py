@@ -6,11 +6,12 @@ B batch   E embedding width   C code width   Q levels   K codebook size
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from genrec_jax import losses
 from genrec_jax.models import layers
-from genrec_jax.quantizers import residual
+from genrec_jax.quantizers import residual, vector
 
 
 class Output(NamedTuple):
@@ -40,7 +41,17 @@ class MLP(nnx.Module):
 
 
 class RQVAE(nnx.Module):
-    """Encoder, codebooks and the encoder's mirror image as decoder."""
+    """Encoder, codebooks and the encoder's mirror image as decoder.
+
+    Args:
+        embedding_dim, hidden_dims, code_dim: widths, from the input to the latents.
+        num_levels, codebook_size: Q and K.
+        commitment_weight: see `losses.quantization`.
+        residual_gradient: see `residual.residual_quantize`.
+        estimator, distance, temperature: see `vector.quantize`.
+        simvq: whether each level's codewords are its table times a trained matrix.
+        normalize: whether latents and the first level's codewords have length 1.
+    """
 
     def __init__(
         self,
@@ -52,6 +63,11 @@ class RQVAE(nnx.Module):
         codebook_size: int,
         commitment_weight: float,
         residual_gradient: str,
+        estimator: str,
+        distance: str,
+        temperature: float,
+        simvq: bool,
+        normalize: bool,
         rngs: nnx.Rngs,
     ):
         dims = (embedding_dim, *hidden_dims, code_dim)
@@ -59,18 +75,64 @@ class RQVAE(nnx.Module):
         self.decoder = MLP(dims[::-1], rngs=rngs)
         shape = (num_levels, codebook_size, code_dim)
         self.codebooks = nnx.Param(jax.random.normal(rngs.params(), shape))
+        self.simvq = simvq
+        if simvq:  # begins as no change, so that codebooks may start as k-means
+            identity = jnp.broadcast_to(jnp.eye(code_dim), (num_levels, code_dim, code_dim))
+            self.projections = nnx.Param(identity)
+        self.normalize = normalize
         self.commitment_weight = commitment_weight
-        self.residual_gradient = residual_gradient
+        self.distance = distance
+        self.estimator = {
+            "estimator": estimator,
+            "residual_gradient": residual_gradient,
+            "temperature": temperature,
+        }
 
     def encode(self, x: jax.Array) -> jax.Array:
         """Returns [B, C] latents of x [B, E]."""
-        return self.encoder(x)
+        latents = self.encoder(x)
+        return vector.unit_length(latents) if self.normalize else latents
+
+    def codewords(self) -> jax.Array:
+        """Returns [Q, K, C], what the codebooks stand for."""
+        codebooks = [
+            vector.effective_codebook(
+                codebook,
+                self.projections[level] if self.simvq else None,
+                normalize=self.normalize and level == 0,
+            )
+            for level, codebook in enumerate(self.codebooks[...])
+        ]
+        return jnp.stack(codebooks)
 
     def quantize(self, latents: jax.Array) -> residual.Quantized:
-        return residual.residual_quantize(latents, self.codebooks[...], self.residual_gradient)
+        """Returns the codes of latents [B, C], and the codewords exactly."""
+        return residual.residual_quantize(latents, self.codewords(), distance=self.distance)
 
-    def __call__(self, x: jax.Array) -> Output:
-        quantized = self.quantize(self.encode(x))
+    def __call__(
+        self, x: jax.Array, rng: jax.Array | None = None, uniform: jax.Array | None = None
+    ) -> Output:
+        """Encodes, quantises and decodes x [B, E].
+
+        Args:
+            x: the batch.
+            rng: for training, in which the estimator counts; without it, codewords are exact.
+            uniform: [Q, B, K], what `gumbel` would draw by `rng`.
+        """
+        latents = self.encode(x)
+        if rng is None:
+            quantized = self.quantize(latents)
+        else:
+            if self.estimator["estimator"] == "gumbel" and uniform is None:
+                num_levels, num_codes, _ = self.codebooks.shape
+                uniform = jax.random.uniform(rng, (num_levels, len(x), num_codes))
+            quantized = residual.residual_quantize(
+                latents,
+                self.codewords(),
+                distance=self.distance,
+                uniform=uniform,
+                **self.estimator,
+            )
         x_hat = self.decoder(quantized.embedding)
         return Output(
             x_hat,

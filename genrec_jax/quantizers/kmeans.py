@@ -8,7 +8,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from genrec_jax.quantizers.residual import nearest_codeword
+from genrec_jax.quantizers.vector import nearest_codeword
 
 
 def plus_plus(rng: jax.Array, x: jax.Array, num_clusters: int) -> jax.Array:

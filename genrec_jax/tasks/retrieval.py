@@ -186,7 +186,7 @@ def _tokenizer(config, corpus: Corpus, workdir: pathlib.Path, cache_dir: pathlib
             f"the tokenizer in {directory} is of another catalogue than this data set: train one "
             "on it, or leave out --config.tokenizer"
         )
-    if meta["training"] not in ("", corpus_lib.training_fingerprint(corpus)):
+    if meta.get("training", "") not in ("", corpus_lib.training_fingerprint(corpus)):
         raise UserError(
             f"the tokenizer in {directory} saw other interactions than those for training here, "
             "perhaps ones that are to be predicted: train one on this data set and split, or leave "

@@ -16,7 +16,7 @@ from genrec_jax.data import datasets, embedders
 from genrec_jax.errors import UserError
 from genrec_jax.evaluators import tokenizer as evaluator
 from genrec_jax.models import rqvae
-from genrec_jax.quantizers import collisions, health, kmeans, residual
+from genrec_jax.quantizers import collisions, health, kmeans, residual, vector
 
 _RESET_ITEMS = 65_536  # how many random items decide which codes are dead
 _MINIMA = {
@@ -67,7 +67,7 @@ def run(config, workdir: pathlib.Path, cache_dir: pathlib.Path | None = None) ->
         batch_size=config.batch_size,
         accumulation=config.accumulation,
         ema_decay=0.0,
-        adjust=_reset_fn(model, config.reset_every) if config.reset_every else None,
+        adjust=_reset_fn(model, config) if config.reset_every else None,
         num_steps=config.num_steps,
         steps_per_call=config.steps_per_call,
         eval_every=config.eval_every,
@@ -79,7 +79,7 @@ def run(config, workdir: pathlib.Path, cache_dir: pathlib.Path | None = None) ->
     )
 
     codes, losses = evaluate.assign(result.params)
-    codebooks = np.asarray(result.params["codebooks"])
+    codebooks = np.asarray(jax.jit(lambda params: model.bind(params).codewords())(result.params))
     popularity = corpus_lib.training_counts(corpus)
     semantic_ids = collisions.append_extra_code(codes, popularity, config.extra_code_size)
     extra_code_size = config.extra_code_size or int(semantic_ids[:, -1].max()) + 1
@@ -107,6 +107,15 @@ def run(config, workdir: pathlib.Path, cache_dir: pathlib.Path | None = None) ->
 def _check(config) -> None:
     """Refuses what would only fail later, before anything is computed."""
     checks.choice(config, "model.residual_gradient", residual.RESIDUAL_GRADIENTS)
+    checks.choice(config, "model.estimator", vector.ESTIMATORS)
+    checks.choice(config, "model.distance", tuple(vector.DISTANCES))
+    if config.model.temperature <= 0:
+        raise UserError(f"--config.model.temperature={config.model.temperature} must be above 0")
+    if config.model.simvq and config.reset_every:
+        raise UserError(
+            "--config.model.simvq=True moves all codewords of a level together, so none can start "
+            "anew: give --config.reset_every=0"
+        )
     checks.at_least(config, _MINIMA)
     checks.fraction(config, "held_out_share")
     if 0 < config.kmeans_items < config.model.codebook_size:
@@ -147,19 +156,21 @@ def _hold_out(num_items: int, share: float, seed: int) -> np.ndarray:
     return order < round(share * num_items)
 
 
-def _reset_fn(model, every: int) -> train.AdjustFn:
+def _reset_fn(model, config) -> train.AdjustFn:
     """Returns what gives dead codes a new start every so many steps."""
 
     def reset(params, embeddings, rng):
         sample_rng, reset_rng = jax.random.split(rng)
         num_items = min(_RESET_ITEMS, len(embeddings))
         sample = jax.random.choice(sample_rng, embeddings, (num_items,), replace=False)
-        latents = model.bind(params).encode(sample)
-        codebooks = residual.reset_dead_codes(reset_rng, latents, params["codebooks"])
+        module = model.bind(params)
+        codebooks = residual.reset_dead_codes(
+            reset_rng, module.encode(sample), module.codewords(), config.model.distance
+        )
         return params | {"codebooks": codebooks}
 
     def adjust(params, embeddings, step, rng):
-        is_due = (step > 0) & (step % every == 0)
+        is_due = (step > 0) & (step % config.reset_every == 0)
         return jax.lax.cond(is_due, reset, lambda params, *_: params, params, embeddings, rng)
 
     return adjust
@@ -169,7 +180,7 @@ def loss_fn(model) -> train.LossFn:
     """Returns the loss of a batch of items: reconstruction and quantisation, means over it."""
 
     def batch_loss(params, embeddings, indices, rng):
-        output = model.bind(params)(embeddings[indices])
+        output = model.bind(params)(embeddings[indices], rng)
         metrics = {
             "reconstruction_loss": output.reconstruction_loss.mean(),
             "quantization_loss": output.quantization_loss.mean(),

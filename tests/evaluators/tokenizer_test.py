@@ -13,7 +13,12 @@ MODEL = rqvae.model(
     num_levels=2,
     codebook_size=5,
     commitment_weight=0.25,
-    residual_gradient="stop",
+    residual_gradient="estimator",
+    estimator="straight_through",
+    distance="euclidean",
+    temperature=0.2,
+    simvq=False,
+    normalize=False,
 )
 PARAMS = MODEL.init(jax.random.key(0))
 X = np.random.default_rng(0).normal(size=(23, 4)).astype(np.float32)

@@ -47,7 +47,10 @@ def as_dtype(tree, dtype):
     return jax.tree.map(lambda leaf: np.asarray(leaf, dtype), tree)
 
 
-def rqvae_model(meta: dict):
+RQVAE_ESTIMATORS = {"ste": "straight_through", "rotation": "rotation", "gumbel": "gumbel"}
+
+
+def rqvae_model(meta: dict, temperature: float = 1.0):
     return rqvae.model(
         embedding_dim=meta["input_dim"],
         hidden_dims=tuple(meta["hidden_dims"]),
@@ -55,7 +58,12 @@ def rqvae_model(meta: dict):
         num_levels=meta["n_layers"],
         codebook_size=meta["codebook_size"],
         commitment_weight=meta.get("commitment_weight", 0.25),  # `semids` records no loss
-        residual_gradient="stop",
+        residual_gradient="estimator",
+        estimator=RQVAE_ESTIMATORS[meta.get("mode", "ste")],
+        distance="euclidean",
+        temperature=temperature,
+        simvq=meta.get("sim_vq", False),
+        normalize=meta.get("codebook_normalize", False),
     )
 
 
@@ -69,7 +77,17 @@ def rqvae_params(weights: dict[str, np.ndarray]) -> dict:
 
     num_levels = sum(key.endswith(".embedding.weight") for key in weights)
     codebooks = [weights[f"layers.{level}.embedding.weight"] for level in range(num_levels)]
-    return {"encoder": mlp("encoder"), "decoder": mlp("decoder"), "codebooks": np.stack(codebooks)}
+    params = {
+        "encoder": mlp("encoder"),
+        "decoder": mlp("decoder"),
+        "codebooks": np.stack(codebooks),
+    }
+    if "layers.0.out_proj.0.weight" in weights:
+        projections = [
+            weights[f"layers.{level}.out_proj.0.weight"].T for level in range(num_levels)
+        ]
+        params["projections"] = np.stack(projections)
+    return params
 
 
 def t5_model(meta: dict, *, full: bool):

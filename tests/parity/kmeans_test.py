@@ -5,7 +5,7 @@ from flax import nnx
 
 from genrec_jax.models import rqvae
 from genrec_jax.quantizers import kmeans
-from genrec_jax.quantizers.residual import nearest_codeword
+from genrec_jax.quantizers.vector import nearest_codeword
 from tests.parity.fixtures import Fixture
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genrec_jax.quantizers import kmeans
-from genrec_jax.quantizers.residual import nearest_codeword
+from genrec_jax.quantizers.vector import nearest_codeword
 
 
 def test_a_step_moves_centroids_to_the_means_of_their_points():
