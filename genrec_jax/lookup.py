@@ -29,23 +29,28 @@ def _forward(table, ids):
 
 def _backward(residuals, grad):
     table, ids = residuals  # only the table's shape and type are used
-    table_grad = jax.lax.platform_dependent(
-        ids.reshape(-1),
-        grad.reshape(-1, grad.shape[-1]),
-        cpu=functools.partial(add_rows_by_scatter, num_rows=len(table)),
-        default=functools.partial(add_rows_by_product, num_rows=len(table)),
-    )
+    table_grad = add_rows(ids.reshape(-1), grad.reshape(-1, grad.shape[-1]), len(table))
     return table_grad.astype(table.dtype), None
 
 
-def add_rows_by_scatter(ids: jax.Array, rows: jax.Array, num_rows: int) -> jax.Array:
+def add_rows(ids: jax.Array, rows: jax.Array, num_rows: int) -> jax.Array:
     """Returns [V, D] in float32 or wider: the sums of the rows [N, D] with equal ids [N]."""
+    return jax.lax.platform_dependent(
+        ids,
+        rows,
+        cpu=functools.partial(add_rows_by_scatter, num_rows=num_rows),
+        default=functools.partial(add_rows_by_product, num_rows=num_rows),
+    )
+
+
+def add_rows_by_scatter(ids: jax.Array, rows: jax.Array, num_rows: int) -> jax.Array:
+    """Returns what `add_rows` returns."""
     dtype = jnp.promote_types(rows.dtype, jnp.float32)
     return jnp.zeros((num_rows, rows.shape[1]), dtype).at[ids].add(rows)
 
 
 def add_rows_by_product(ids: jax.Array, rows: jax.Array, num_rows: int) -> jax.Array:
-    """Returns what `add_rows_by_scatter` returns."""
+    """Returns what `add_rows` returns."""
     dtype = jnp.promote_types(rows.dtype, jnp.float32)
     one_hot = (ids[:, None] == jnp.arange(num_rows)).astype(rows.dtype)
     # In full precision: TF32 would round float32 rows to 10 bits before they are added.

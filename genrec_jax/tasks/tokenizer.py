@@ -8,6 +8,7 @@ import pathlib
 import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from genrec_jax import checkpoint, checks, files, optimizer, sharding, train
@@ -141,11 +142,13 @@ def _init_fn(model, config):
         codebooks = kmeans.residual_kmeans(
             kmeans_rng,
             latents,
-            num_levels=config.model.num_levels,
-            num_clusters=config.model.codebook_size,
+            level_sizes=(config.model.codebook_size,) * config.model.num_levels,
+            num_init=1,
             max_iterations=config.kmeans_iterations,
+            batch_size=0,
+            balanced=False,
         )
-        return params | {"codebooks": codebooks}
+        return params | {"codebooks": jnp.stack(codebooks)}
 
     return init
 
