@@ -27,7 +27,7 @@ class Clusters(NamedTuple):
 
     centroids: jax.Array  # [K, C]
     inertia: jax.Array  # [] sum of the rows' squared distances from their centroids
-    num_iterations: jax.Array  # [] int32
+    num_iterations: jax.Array  # [] int32, of all fits together
 
 
 @functools.partial(
@@ -81,7 +81,7 @@ def kmeans(
     seeds = jax.lax.map(seed, jax.random.split(seed_rng, num_init), batch_size=at_once)
     fits = jax.lax.map(fit, (jax.random.split(fit_rng, num_init), seeds))
     best = jnp.argmin(fits.inertia)
-    return jax.tree.map(lambda leaf: leaf[best], fits)
+    return Clusters(fits.centroids[best], fits.inertia[best], fits.num_iterations.sum())
 
 
 @functools.partial(
