@@ -90,7 +90,8 @@ def balanced_axes(x: jax.Array, widths: tuple[int, ...]) -> jax.Array:
     whose product of variances is the smallest so far, because the error of a level of normally
     distributed values grows with that product (Ge et al., 2013, section 3.2).
     """
-    covariance = jnp.cov(x, rowvar=False).reshape(x.shape[1], x.shape[1])
+    with jax.default_matmul_precision("highest"):
+        covariance = jnp.cov(x, rowvar=False).reshape(x.shape[1], x.shape[1])
     variances, axes = np.linalg.eigh(np.asarray(covariance, np.float64))  # rising
     # In units of the least, so that no factor is below 1 and makes a product smaller.
     least = max(variances[0], np.finfo(np.float32).eps * variances[-1], np.finfo(np.float64).tiny)

@@ -109,6 +109,15 @@ def test_levels_of_different_sizes_leave_ever_less_over():
     assert errors[1] < 0.6 * errors[0] and errors[2] < 0.7 * errors[1] and errors[3] < errors[2]
 
 
+@pytest.mark.parametrize("batch_size, balanced", [(0, False), (0, True), (64, False), (64, True)])
+def test_one_cluster_is_the_mean(batch_size, balanced):
+    x = jnp.array([[0.0, 1.0], [2.0, 3.0], [4.0, 8.0]])
+    options = FULL | {"batch_size": batch_size, "balanced": balanced}
+    found = kmeans.kmeans(jax.random.key(0), x, 1, **options)
+    np.testing.assert_allclose(found.centroids, [[2.0, 4.0]], rtol=1e-6)
+    np.testing.assert_allclose(found.inertia, 2 * 4 + 9 + 1 + 16, rtol=1e-6)
+
+
 def test_inertia_is_that_of_scikit_learn():
     x = blobs(3000, 40, 12)
     # Means of several seeds: a single fit of either is easily 1% off.
