@@ -14,6 +14,7 @@ case's share of it is floor / median. It is no bound where work is so small that
 """
 
 import datetime
+import functools
 import importlib.metadata
 import math
 import pathlib
@@ -63,9 +64,14 @@ class Case(NamedTuple):
 
 def main(benchmark: str, cases: Callable[[bool], Iterable[Case]]) -> None:
     """Runs a benchmark from the command line; `cases` takes whether shapes are to be small."""
+    start(functools.partial(run, benchmark, cases))
+
+
+def start(run: Callable[[bool, str | None, list[str]], None]) -> None:
+    """Calls `run` with what --smoke and --output say, and with the command line."""
     absl_logging.set_verbosity(absl_logging.WARNING)  # JAX says which backends it did not find
     app.run(
-        exit_on_error(lambda argv: run(benchmark, cases, _SMOKE.value, _OUTPUT.value, argv[1:])),
+        exit_on_error(lambda argv: run(_SMOKE.value, _OUTPUT.value, argv[1:])),
         flags_parser=exit_on_error(_parse_flags),
     )
 
@@ -90,9 +96,9 @@ def run(
 ) -> None:
     """Measures all cases, prints a table, and writes JSON to `output` unless it is None."""
     if output is not None:
-        _check_writable(output)
+        check_writable(output)
     repeats, min_seconds = (3, 0.0) if smoke else (5, 0.2)
-    report = {"benchmark": benchmark, "arguments": arguments} | _environment()
+    report = {"benchmark": benchmark, "arguments": arguments} | environment()
     report["ceilings"] = ceilings(smoke, repeats, min_seconds)
     report["cases"] = [
         _result(case, measure(case.call, repeats, min_seconds), report["ceilings"])
@@ -103,7 +109,8 @@ def run(
         files.write_json(output, report)
 
 
-def _check_writable(output: str) -> None:
+def check_writable(output: str) -> None:
+    """Raises a UserError if no file can be written there."""
     path = pathlib.Path(output)
     try:
         if path.is_dir():
@@ -259,7 +266,8 @@ def _result(case: Case, seconds: list[float], ceilings: dict[str, float]) -> dic
     }
 
 
-def _environment() -> dict[str, Any]:
+def environment() -> dict[str, Any]:
+    """Returns what the JSON says about device, versions, commit and date."""
     device = jax.devices()[0]
     return {
         "device": device.device_kind,
@@ -303,7 +311,7 @@ def _print(report: dict[str, Any]) -> None:
             case["case"],
             f"{case['median_seconds'] * 1e3:,.3g}",
             f"{case['spread']:.0%}",
-            f"{_short(case['rate'])} {case['unit']}",
+            f"{short(case['rate'])} {case['unit']}",
             f"{case['tflops_per_second']:,.3g}",
             f"{case['gigabytes_per_second']:,.3g}",
             f"{case['share_of_floor']:.1%}",
@@ -311,7 +319,7 @@ def _print(report: dict[str, Any]) -> None:
     console.print(table)
 
 
-def _short(rate: float) -> str:
+def short(rate: float) -> str:
     """Returns three digits, counted in thousands or millions where it has more."""
     for factor, letter in ((1e6, " M"), (1e3, " k")):
         if rate >= factor:

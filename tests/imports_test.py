@@ -13,8 +13,8 @@ errors checks files lookup
 data.records data.splits data.corpus data.text data.histories
 data.k_core data.text_files data.table_files data.sources
 data.builder data.datasets data.history_files data.embedding_files data.embedders data.batches
-quantizers.vector quantizers.residual quantizers.sinkhorn quantizers.kmeans quantizers.product
-quantizers.collisions quantizers.health
+quantizers.sinkhorn quantizers.vector quantizers.residual quantizers.kmeans quantizers.product
+quantizers.nearest_ids quantizers.collisions quantizers.health
 losses metrics
 models.layers models.rqvae models.encoder_decoder
 decoding.prefix_index decoding.beam_search
