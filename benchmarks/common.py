@@ -195,7 +195,7 @@ def training_case(
         (1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:1]
     )
     train_superbatch = train.make_train_superbatch(
-        loss_fn, tx, mesh, accumulation=1, ema_decay=ema_decay, adjust=None
+        loss_fn, tx, mesh, accumulation=1, ema_decay=ema_decay, rules=None
     )
     replicated = sharding.replicated(mesh)
     init_rng, indices_rng, rng = jax.device_put(jax.random.split(jax.random.key(0), 3), replicated)

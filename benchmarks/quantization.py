@@ -17,9 +17,8 @@ import numpy as np
 from benchmarks import common
 from configs import rqvae as rqvae_config
 from genrec_jax import optimizer
-from genrec_jax.models import rqvae
 from genrec_jax.quantizers import residual
-from genrec_jax.tasks import tokenizer
+from genrec_jax.tokenizers import codecs, neural
 
 _SENTENCE_DIM = 768  # of the sentence encoders that TIGER reads, beside the config's own width
 
@@ -65,7 +64,7 @@ def _encode(config, num_items: int) -> common.Case:
     """Embeddings on the device to codes at full precision, as the IDs that are written."""
     width, levels, size = _code_shape(config)
     params_rng, embeddings_rng = jax.random.split(jax.random.key(0))
-    model = rqvae.model(embedding_dim=_SENTENCE_DIM, **config.model.to_dict())
+    model, _ = codecs.NEURAL["rqvae"](config.model.to_dict(), _SENTENCE_DIM)
     params = jax.jit(model.init)(params_rng)
     embeddings = jax.random.normal(embeddings_rng, (num_items, _SENTENCE_DIM))
 
@@ -73,7 +72,8 @@ def _encode(config, num_items: int) -> common.Case:
     def assign(params, embeddings):
         with jax.default_matmul_precision("highest"):
             module = model.bind(params)
-            return module.quantize(module.encode(embeddings)).ids
+            latents = module.encode(embeddings)
+            return residual.residual_quantize(latents, module.codewords()).ids
 
     dims = _encoder_dims(config, _SENTENCE_DIM)
     read = embeddings.nbytes + 4 * (sum(_products(dims)) + levels * size * width)
@@ -94,12 +94,12 @@ def _encode(config, num_items: int) -> common.Case:
 def _train(config, embedding_dim: int, num_items: int) -> common.Case:
     """A superbatch of training, without the new start of dead codes, which is rare."""
     width, levels, size = _code_shape(config)
-    model = rqvae.model(embedding_dim=embedding_dim, **config.model.to_dict())
+    model, _ = codecs.NEURAL["rqvae"](config.model.to_dict(), embedding_dim)
     tx, _ = optimizer.make(num_steps=config.num_steps, **config.optimizer.to_dict())
     embeddings = np.random.default_rng(0).standard_normal((num_items, embedding_dim), np.float32)
     return common.training_case(
         f"train on {embedding_dim}-d",
-        loss_fn=tokenizer.loss_fn(model),
+        loss_fn=neural.loss_fn(model),
         init=model.init,
         tx=tx,
         data=embeddings,

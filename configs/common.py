@@ -37,6 +37,31 @@ def data(dataset: str) -> ConfigDict:
     return config
 
 
+def tokenizer(name: str, dataset: str, smoke: bool) -> ConfigDict:
+    """Returns what the configs of all tokenizers share."""
+    config = ConfigDict()
+    config.task = "tokenizer"
+    config.name = name
+    config.seed = 0
+    config.cache_dir = ""  # prepared data and embeddings; default WORKDIR/cache
+    config.data = data(dataset)
+    config.embedder = embedder(smoke)
+    config.held_out_share = 0.0  # of the items, which only get IDs and an evaluation of their own
+    # Items with equal codes are told apart by one more code, or get the nearest free codes.
+    config.collisions = "extra_code"  # or "reassign"
+    config.extra_code_size = 0 if smoke else 256  # values of that code; 0: as many as it takes
+    return config
+
+
+def levels(dataset: str) -> ConfigDict:
+    """Returns the levels of a semantic ID, below `model`."""
+    config = ConfigDict()
+    config.num_levels = 3
+    config.codebook_size = 64 if dataset == "synthetic" else 256
+    config.level_sizes = ()  # of levels of different sizes: one number each, instead of these two
+    return config
+
+
 def embedder(smoke: bool) -> ConfigDict:
     """Returns how items become vectors."""
     config = ConfigDict()

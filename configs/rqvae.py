@@ -15,28 +15,26 @@ from configs import common
 def get_config(arg: str = "") -> ConfigDict:
     """`arg` is [DATASET][,smoke]."""
     dataset, smoke = common.parse_arg(arg)
-    config = ConfigDict()
-    config.task = "tokenizer"
-    config.name = "rqvae"
-    config.seed = 0
-    config.cache_dir = ""  # prepared data and embeddings; default WORKDIR/cache
-    config.data = common.data(dataset)
-    config.embedder = common.embedder(smoke)
+    config = common.tokenizer("rqvae", dataset, smoke)
 
     # Model.
-    config.model = ConfigDict()
+    config.model = common.levels(dataset)
     config.model.hidden_dims = (512, 256, 128)
     config.model.code_dim = 32
-    config.model.num_levels = 3
-    config.model.codebook_size = 256
     config.model.commitment_weight = 0.25
     config.model.residual_gradient = "estimator"  # or "pass"
     config.model.estimator = "straight_through"  # or "rotation", "gumbel"
     config.model.distance = "euclidean"  # or "cosine"
-    config.model.temperature = 0.2  # of the estimator "gumbel"
+    config.model.temperature = 0.2  # of the estimator "gumbel", at the first step
+    config.model.final_temperature = 0.2  # at the last one; the same factor a step between them
     config.model.simvq = False  # codewords are a table times a trained matrix of the level
     config.model.normalize = False  # latents and the first level's codewords have length 1
-    config.extra_code_size = 256  # values of the code that tells colliding items apart; 0: any
+    config.model.num_categorical = 0  # the last so many columns of the embeddings are 0 or 1
+    config.model.codebook_ema = 0.0  # decay a step of codebooks as moving averages; 0: gradients
+    # Sinkhorn: all codes of the last level, or of all, get equally many items of a batch in
+    # training, or of the catalogue in its assignment: "none", "last" or "all".
+    config.model.train_balance = "none"
+    config.model.assign_balance = "none"
 
     # Codebooks start as k-means of the latents of so many random items; 0 for a random start.
     config.kmeans_items = 20_000
@@ -46,7 +44,6 @@ def get_config(arg: str = "") -> ConfigDict:
     config.reset_every = 500
 
     # Training.
-    config.held_out_share = 0.0  # of the items, which only get IDs and an evaluation of their own
     config.num_steps = 10_000
     config.batch_size = 640
     config.accumulation = 1
@@ -61,7 +58,6 @@ def get_config(arg: str = "") -> ConfigDict:
     config.optimizer.clip_norm = 0.0
 
     if dataset == "synthetic":
-        config.model.codebook_size = 64
         config.num_steps = 1_000
         config.eval_every = 500
         config.steps_per_call = 100
@@ -69,5 +65,4 @@ def get_config(arg: str = "") -> ConfigDict:
         config.num_steps = 400
         config.eval_every = 200
         config.steps_per_call = 50
-        config.extra_code_size = 0
     return config

@@ -4,15 +4,28 @@ import jax
 import jax.numpy as jnp
 
 
-def reconstruction(x_hat: jax.Array, x: jax.Array) -> jax.Array:
-    """Returns [B]: the squared error of x_hat [B, E], summed over the width.
+def reconstruction(x_hat: jax.Array, x: jax.Array, num_categorical: int = 0) -> jax.Array:
+    """Returns [B]: how much x_hat [B, E] differs from x [B, E], summed over the width.
 
-    A mean over the width would weaken it against the quantisation loss until codebooks collapse.
+    The squared error; of the last `num_categorical` columns, which are 0 or 1 in x and logits in
+    x_hat, the binary cross-entropy. A mean over the width would weaken it against the quantisation
+    loss until codebooks collapse.
     """
-    return jnp.sum((x_hat - x) ** 2, axis=-1)
+    split = x.shape[-1] - num_categorical
+    squared = jnp.sum((x_hat[:, :split] - x[:, :split]) ** 2, axis=-1)
+    if num_categorical == 0:
+        return squared
+    logits, labels = x_hat[:, split:], x[:, split:]
+    cross_entropy = jax.nn.softplus(logits) - labels * logits
+    return squared + jnp.sum(cross_entropy, axis=-1)
 
 
-def quantization(residuals: jax.Array, codewords: jax.Array, commitment_weight: float) -> jax.Array:
+def quantization(
+    residuals: jax.Array,
+    codewords: jax.Array,
+    commitment_weight: float,
+    codebook_weight: float = 1.0,
+) -> jax.Array:
     """Returns [B]: codebook and commitment losses of all levels (van den Oord et al., 2017).
 
     Args:
@@ -20,10 +33,11 @@ def quantization(residuals: jax.Array, codewords: jax.Array, commitment_weight: 
         codewords: [Q, B, C] the codewords chosen for them.
         commitment_weight: beta, how much the residuals are drawn to their codewords beside the
             codewords to their residuals.
+        codebook_weight: of the latter; 0 for codewords that do not learn by gradients.
     """
     codebook = (jax.lax.stop_gradient(residuals) - codewords) ** 2
     commitment = (residuals - jax.lax.stop_gradient(codewords)) ** 2
-    return jnp.sum(codebook + commitment_weight * commitment, axis=(0, 2))
+    return jnp.sum(codebook_weight * codebook + commitment_weight * commitment, axis=(0, 2))
 
 
 def cross_entropy(logits: jax.Array, codes: jax.Array) -> jax.Array:

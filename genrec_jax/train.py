@@ -32,10 +32,21 @@ MINIMA = {
     "accumulation": 1,
 } | {f"optimizer.{name}": minimum for name, minimum in optimizer.MINIMA.items()}
 
-# (params, data, indices [B], rng) -> (loss, metrics)
-LossFn = Callable[[Any, Any, jax.Array, jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
-# (params, data, step, rng) -> params
-AdjustFn = Callable[[Any, Any, jax.Array, jax.Array], Any]
+# (params, data, indices [B], step, rng) -> (loss, (metrics, observations))
+LossFn = Callable[
+    [Any, Any, jax.Array, jax.Array, jax.Array],
+    tuple[jax.Array, tuple[dict[str, jax.Array], Any]],
+]
+
+
+class Rules(NamedTuple):
+    """How the state changes beside the optimiser's updates; `stats` is a part of it for them."""
+
+    start: Callable[[Any], Any]  # params -> stats
+    # Before each update: (params, stats, data, step, rng) -> (params, stats)
+    before: Callable[[Any, Any, Any, jax.Array, jax.Array], tuple[Any, Any]]
+    # After it: (params, stats, observations of the loss) -> (params, stats)
+    after: Callable[[Any, Any, Any], tuple[Any, Any]]
 
 
 class Result(NamedTuple):
@@ -53,43 +64,48 @@ def make_train_superbatch(
     *,
     accumulation: int,
     ema_decay: float,
-    adjust: AdjustFn | None,
+    rules: Rules | None,
 ):
     """Returns `train_superbatch(state, data, indices [steps, B], rng) -> (state, metrics)`.
 
     The state is donated; the metrics are means over the steps. Each batch is cut into
-    `accumulation` parts, whose gradients are averaged before the update. `fit` explains the rest.
+    `accumulation` parts, whose gradients, metrics and observations are averaged before the update.
+    `fit` explains the rest.
     """
 
-    def gradients(params, data, indices, rng):
-        return jax.value_and_grad(loss_fn, has_aux=True)(params, data, indices, rng)
+    def gradients(params, data, indices, step, rng):
+        return jax.value_and_grad(loss_fn, has_aux=True)(params, data, indices, step, rng)
 
-    def accumulated_gradients(params, data, indices, rng):
+    def accumulated_gradients(params, data, indices, step, rng):
         parts = indices.reshape(accumulation, -1)
         parts = jax.lax.with_sharding_constraint(parts, sharding.over_rows(mesh, row_axis=1))
 
         def add(total, numbered_part):
             number, part = numbered_part
-            one = gradients(params, data, part, jax.random.fold_in(rng, number))
+            one = gradients(params, data, part, step, jax.random.fold_in(rng, number))
             return jax.tree.map(jnp.add, total, one), None
 
-        shapes = jax.eval_shape(gradients, params, data, parts[0], rng)
+        shapes = jax.eval_shape(gradients, params, data, parts[0], step, rng)
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
         total, _ = jax.lax.scan(add, zeros, (jnp.arange(accumulation), parts))
         return jax.tree.map(lambda leaf: leaf / accumulation, total)
 
     def train_step(state, data, indices, rng):
-        step, params = state["step"], state["params"]
+        step, params, stats = state["step"], state["params"], state.get("stats")
         rng = jax.random.fold_in(rng, step)
-        if adjust:
-            rng, adjust_rng = jax.random.split(rng)
-            params = adjust(params, data, step, adjust_rng)
+        if rules:
+            rng, before_rng = jax.random.split(rng)
+            params, stats = rules.before(params, stats, data, step, before_rng)
         compute = gradients if accumulation == 1 else accumulated_gradients
-        (loss, metrics), grads = compute(params, data, indices, rng)
+        (loss, (metrics, observations)), grads = compute(params, data, indices, step, rng)
         updates, opt_state = tx.update(grads, state["opt_state"], params)
         params = optax.apply_updates(params, updates)
+        if rules:
+            params, stats = rules.after(params, stats, observations)
         metrics = {"loss": loss, "grad_norm": optax.tree.norm(grads)} | metrics
         new_state = {"params": params, "opt_state": opt_state, "step": step + 1}
+        if "stats" in state:
+            new_state["stats"] = stats
         if ema_decay:
             # The first steps weigh little, so that the random start is soon forgotten.
             weight = 1 - jnp.minimum(ema_decay, (1 + step) / (10 + step))
@@ -121,7 +137,7 @@ def fit(
     batch_size: int,
     accumulation: int,
     ema_decay: float,
-    adjust: AdjustFn | None,
+    rules: Rules | None,
     num_steps: int,
     steps_per_call: int,
     eval_every: int,
@@ -147,7 +163,7 @@ def fit(
         accumulation: parts of a batch that are computed one after the other.
         ema_decay: if not 0, evaluations see, and the result is, an exponential moving average of
             the parameters with this decay a step.
-        adjust: changes the parameters before each update, or None.
+        rules: what else changes the state, or None.
         num_steps: updates.
         steps_per_call: updates a dispatch.
         eval_every: updates between evaluations; a checkpoint follows each of them.
@@ -163,7 +179,7 @@ def fit(
             the best one is damaged.
     """
     train_superbatch = make_train_superbatch(
-        loss_fn, tx, mesh, accumulation=accumulation, ema_decay=ema_decay, adjust=adjust
+        loss_fn, tx, mesh, accumulation=accumulation, ema_decay=ema_decay, rules=rules
     )
     replicated = sharding.replicated(mesh)
     init_rng, rng = jax.device_put(jax.random.split(jax.random.key(seed)), replicated)
@@ -180,6 +196,9 @@ def fit(
     def make_state(rng, data):
         params = init(rng, data)
         state = {"params": params, "opt_state": tx.init(params), "step": jnp.zeros((), jnp.int32)}
+        stats = rules.start(params) if rules else None
+        if jax.tree.leaves(stats):
+            state["stats"] = stats
         return state | {"ema": params} if ema_decay else state
 
     with contextlib.ExitStack() as stack:

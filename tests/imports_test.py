@@ -13,14 +13,16 @@ errors checks files lookup
 data.records data.splits data.corpus data.text data.histories
 data.k_core data.text_files data.table_files data.sources
 data.builder data.datasets data.history_files data.embedding_files data.embedders data.batches
-quantizers.sinkhorn quantizers.vector quantizers.residual quantizers.kmeans quantizers.product
+quantizers.sinkhorn quantizers.vector quantizers.residual quantizers.ema quantizers.fsq
+quantizers.kmeans quantizers.product
 quantizers.nearest_ids quantizers.collisions quantizers.health
 losses metrics
-models.layers models.rqvae models.encoder_decoder
+models.layers models.rqvae models.fsq models.encoder_decoder
+tokenizers.codecs
 decoding.prefix_index decoding.beam_search
 sharding optimizer checkpoint telemetry
 evaluators.tokenizer evaluators.retrieval evaluators.baselines
-train workdir tables recommender
+train tokenizers.neural tokenizers.clustering workdir tables recommender
 tasks.prepare tasks.embed tasks.tokenizer tasks.retrieval tasks.recommend
 main
 """.split()

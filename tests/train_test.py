@@ -21,17 +21,17 @@ def init(rng, data):
     return {"w": 0.1 * jax.random.normal(rng, (3,))}
 
 
-def loss_fn(params, data, indices, rng):
+def loss_fn(params, data, indices, step, rng):
     """Least squares with a dropout of inputs."""
     x = data["x"][indices]
     keep = jax.random.bernoulli(rng, 0.8, x.shape)
     error = (jnp.where(keep, x, 0) @ params["w"] - data["y"][indices]) ** 2
-    return error.mean(), {"kept": keep.mean()}
+    return error.mean(), ({"kept": keep.mean()}, None)
 
 
-def loss_without_dropout(params, data, indices, rng):
+def loss_without_dropout(params, data, indices, step, rng):
     error = (data["x"][indices] @ params["w"] - data["y"][indices]) ** 2
-    return error.mean(), {"largest": error.max()}
+    return error.mean(), ({"largest": error.max()}, None)
 
 
 def mesh_of(num_devices):
@@ -44,7 +44,7 @@ def train_steps(loss, *, num_devices=1, accumulation=1, calls=((0, 6),)):
     mesh, tx = mesh_of(num_devices), optax.adam(0.1)
     superbatch = np.random.default_rng(1).integers(0, NUM_SAMPLES, (6, BATCH)).astype(np.int32)
     train_superbatch = train.make_train_superbatch(
-        loss, tx, mesh, accumulation=accumulation, ema_decay=0.0, adjust=None
+        loss, tx, mesh, accumulation=accumulation, ema_decay=0.0, rules=None
     )
     params = {"w": jnp.array([0.1, 0.2, 0.3])}
     state = {"params": params, "opt_state": tx.init(params), "step": jnp.zeros((), jnp.int32)}
@@ -66,7 +66,7 @@ def test_the_first_step_by_hand():
     params = {"w": jnp.array([1.0])}
     state = {"params": params, "opt_state": tx.init(params), "step": jnp.zeros((), jnp.int32)}
     step = train.make_train_superbatch(
-        loss_without_dropout, tx, mesh, accumulation=1, ema_decay=0.0, adjust=None
+        loss_without_dropout, tx, mesh, accumulation=1, ema_decay=0.0, rules=None
     )
     state, metrics = step(state, data, jnp.array([[0, 1]]), jax.random.key(0))
     # Errors -1 and 3: the loss is (1 + 9) / 2, its gradient (2 * -1 * 1 + 2 * 3 * 3) / 2 = 8.
@@ -110,8 +110,8 @@ def test_accumulated_parts_equal_one_batch(num_devices, accumulation):
 
 
 def test_accumulated_parts_draw_masks_of_their_own():
-    def loss(params, data, indices, rng):
-        return jnp.sum(params["w"]) * 0, {"draw": jax.random.uniform(rng)}
+    def loss(params, data, indices, step, rng):
+        return jnp.sum(params["w"]) * 0, ({"draw": jax.random.uniform(rng)}, None)
 
     _, whole = train_steps(loss, calls=[(n, n + 1) for n in range(6)])
     _, parts = train_steps(loss, accumulation=2, calls=[(n, n + 1) for n in range(6)])
@@ -156,7 +156,7 @@ def fit(workdir, scores=None, *, select=None, patience=0, num_steps=40, loss=los
         "batch_size": BATCH,
         "accumulation": 1,
         "ema_decay": 0.0,
-        "adjust": None,
+        "rules": None,
         "num_steps": num_steps,
         "steps_per_call": 4,
         "eval_every": 10,
@@ -298,8 +298,8 @@ def test_other_data_are_refused(tmp_path):
 
 @pytest.mark.parametrize("value", ["nan", "inf"])
 def test_a_loss_that_is_not_finite_ends_the_run(tmp_path, value):
-    def diverge(params, data, indices, rng):
-        return 0 * jnp.sum(params["w"]) + float(value), {}
+    def diverge(params, data, indices, step, rng):
+        return 0 * jnp.sum(params["w"]) + float(value), ({}, None)
 
     with pytest.raises(UserError, match=f"test: the loss is {value} before step 4.*learning_rate"):
         fit(tmp_path, loss=diverge)

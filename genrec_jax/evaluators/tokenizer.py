@@ -1,49 +1,82 @@
 """Semantic IDs of a whole catalogue, and the health of the tokenizer that gives them."""
 
+from typing import NamedTuple
+
 import jax
 import numpy as np
 
-from genrec_jax.models.layers import Model
-from genrec_jax.quantizers import health
+from genrec_jax import losses
+from genrec_jax.quantizers import health, residual
+from genrec_jax.tokenizers.codecs import Codec
 
 _ROWS = 8192  # items a call
+
+
+class Assignment(NamedTuple):
+    """What `Evaluator.assign` returns."""
+
+    codes: np.ndarray  # [I, Q] int32
+    latents: np.ndarray  # [I, C] float32
+    losses: dict[str, float]  # means over the catalogue
 
 
 class Evaluator:
     """Assigns codes to all items, in float32 at full precision whatever training used."""
 
-    def __init__(self, model: Model, embeddings: jax.Array, is_held_out: np.ndarray):
+    def __init__(self, codec: Codec, embeddings: jax.Array, is_held_out: np.ndarray):
         """`embeddings` [I, E]; `is_held_out` [I] bool, which items training does not see."""
+        self._codec = codec
         self._embeddings, self._is_held_out = embeddings, is_held_out
+        self._rows = _ROWS
+        if codec.balanced_levels:  # codes depend on the other items of the call
+            self._rows = codec.balanced_rows or len(embeddings)
 
         @jax.jit
         def assign(params, rows):
             with jax.default_matmul_precision("highest"):
-                output = model.bind(params)(rows)
-            return output.quantized.ids, output.reconstruction_loss, output.quantization_loss
+                latents = codec.encode(params, rows)
+                quantized = residual.residual_quantize(
+                    latents,
+                    codec.codewords(params),
+                    distance=codec.distance,
+                    balanced_levels=codec.balanced_levels,
+                )
+                x_hat = codec.decode(params, quantized.embedding)
+            return (
+                quantized.ids,
+                latents,
+                losses.reconstruction(x_hat, rows, codec.num_categorical),
+                losses.quantization(
+                    quantized.residuals, quantized.codewords, codec.commitment_weight
+                ),
+            )
 
         self._assign = assign
 
-    def assign(self, params) -> tuple[np.ndarray, dict[str, float]]:
-        """Returns codes [I, Q] int32, and the mean losses over the catalogue.
+    def assign(self, params) -> Assignment:
+        """Returns the codes of all items.
 
         If items are held out, the reconstruction of these is reported beside.
         """
         calls = [
-            self._assign(params, self._embeddings[first : first + _ROWS])
-            for first in range(0, len(self._embeddings), _ROWS)
+            self._assign(params, self._embeddings[first : first + self._rows])
+            for first in range(0, len(self._embeddings), self._rows)
         ]
-        ids, reconstruction, quantization = map(np.concatenate, zip(*calls, strict=True))
-        losses = {
+        ids, latents, reconstruction, quantization = map(np.concatenate, zip(*calls, strict=True))
+        values = {
             "tokenizer/reconstruction_loss": float(reconstruction.mean(dtype=np.float64)),
             "tokenizer/quantization_loss": float(quantization.mean(dtype=np.float64)),
         }
         if self._is_held_out.any():
             held_out = reconstruction[self._is_held_out].mean(dtype=np.float64)
-            losses["tokenizer/held_out_reconstruction_loss"] = float(held_out)
-        return ids, losses
+            values["tokenizer/held_out_reconstruction_loss"] = float(held_out)
+        return Assignment(ids, latents, values)
+
+    def codewords(self, params) -> list[np.ndarray]:
+        """Returns Q arrays [K, C]."""
+        return [np.asarray(codebook) for codebook in jax.jit(self._codec.codewords)(params)]
 
     def run(self, params) -> dict[str, float]:
         """Returns losses and health under `tokenizer/`, before collisions are resolved."""
-        ids, losses = self.assign(params)
-        return losses | health.report(ids, np.asarray(params["codebooks"]))
+        assignment = self.assign(params)
+        return assignment.losses | health.report(assignment.codes, self.codewords(params))

@@ -374,16 +374,15 @@ def from_config(config: Mapping[str, Any], level_sizes: Sequence[int]) -> layers
     )
 
 
-def with_codebook_tokens(params: dict, codebooks: jax.Array, rng: jax.Array) -> dict:
-    """Returns `params` whose token embeddings start from the codewords [Q, K, C].
+def with_codebook_tokens(params: dict, codebooks: Sequence[jax.Array], rng: jax.Array) -> dict:
+    """Returns `params` whose token embeddings start from the codewords, Q arrays [K, C].
 
     A random rotation brings the codewords to the table's width, and one factor a level to the
     table's unit variance. Levels that have no codebook keep their random start.
     """
-    num_levels, codebook_size, code_dim = codebooks.shape
+    code_dim = codebooks[0].shape[1]
     tokens = params["tokens"]
     rotation = jax.random.orthogonal(rng, max(code_dim, tokens.shape[1]))
-    rows = codebooks @ rotation[:code_dim, : tokens.shape[1]]  # [Q, K, embedding_dim]
-    rows /= jnp.maximum(rows.std(axis=(1, 2), keepdims=True), 1e-6)
-    rows = rows.reshape(num_levels * codebook_size, -1)
+    levels = [codebook @ rotation[:code_dim, : tokens.shape[1]] for codebook in codebooks]
+    rows = jnp.concatenate([level / jnp.maximum(level.std(), 1e-6) for level in levels])
     return params | {"tokens": tokens.at[: len(rows)].set(rows.astype(tokens.dtype))}

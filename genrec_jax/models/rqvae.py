@@ -45,12 +45,17 @@ class RQVAE(nnx.Module):
 
     Args:
         embedding_dim, hidden_dims, code_dim: widths, from the input to the latents.
-        num_levels, codebook_size: Q and K.
+        level_sizes: K of each level. Parameters are padded to the largest, see `residual.pad`.
         commitment_weight: see `losses.quantization`.
         residual_gradient: see `residual.residual_quantize`.
-        estimator, distance, temperature: see `vector.quantize`.
+        estimator, distance: see `vector.quantize`.
         simvq: whether each level's codewords are its table times a trained matrix.
         normalize: whether latents and the first level's codewords have length 1.
+        learns_codebooks: whether codewords have a loss of their own.
+        balanced_levels: in training, see `residual.residual_quantize`.
+        num_categorical: the last so many columns of the input are 0 or 1, see
+            `losses.reconstruction`; the reconstruction of the others then has length 1, as in
+            RQ-VAE-Recommender.
     """
 
     def __init__(
@@ -59,86 +64,101 @@ class RQVAE(nnx.Module):
         embedding_dim: int,
         hidden_dims: tuple[int, ...],
         code_dim: int,
-        num_levels: int,
-        codebook_size: int,
+        level_sizes: tuple[int, ...],
         commitment_weight: float,
         residual_gradient: str,
         estimator: str,
         distance: str,
-        temperature: float,
         simvq: bool,
         normalize: bool,
+        learns_codebooks: bool,
+        balanced_levels: tuple[int, ...],
+        num_categorical: int,
         rngs: nnx.Rngs,
     ):
         dims = (embedding_dim, *hidden_dims, code_dim)
         self.encoder = MLP(dims, rngs=rngs)
         self.decoder = MLP(dims[::-1], rngs=rngs)
-        shape = (num_levels, codebook_size, code_dim)
-        self.codebooks = nnx.Param(jax.random.normal(rngs.params(), shape))
+        shape = (len(level_sizes), max(level_sizes), code_dim)
+        codebooks = jax.random.normal(rngs.params(), shape)
+        self.codebooks = nnx.Param(residual.pad(residual.unpad(codebooks, level_sizes)))
+        self.level_sizes = level_sizes
         self.simvq = simvq
         if simvq:  # begins as no change, so that codebooks may start as k-means
-            identity = jnp.broadcast_to(jnp.eye(code_dim), (num_levels, code_dim, code_dim))
+            identity = jnp.broadcast_to(jnp.eye(code_dim), (len(level_sizes), code_dim, code_dim))
             self.projections = nnx.Param(identity)
         self.normalize = normalize
-        self.commitment_weight = commitment_weight
-        self.distance = distance
-        self.estimator = {
-            "estimator": estimator,
-            "residual_gradient": residual_gradient,
-            "temperature": temperature,
+        self.weights = {
+            "commitment_weight": commitment_weight,
+            "codebook_weight": float(learns_codebooks),
         }
+        self.distance = distance
+        self.estimator = estimator
+        self.residual_gradient = residual_gradient
+        self.balanced_levels = balanced_levels
+        self.num_categorical = num_categorical
 
     def encode(self, x: jax.Array) -> jax.Array:
         """Returns [B, C] latents of x [B, E]."""
         latents = self.encoder(x)
         return vector.unit_length(latents) if self.normalize else latents
 
-    def codewords(self) -> jax.Array:
-        """Returns [Q, K, C], what the codebooks stand for."""
-        codebooks = [
+    def codewords(self) -> list[jax.Array]:
+        """Returns Q arrays [K, C], what the codebooks stand for."""
+        return [
             vector.effective_codebook(
                 codebook,
                 self.projections[level] if self.simvq else None,
                 normalize=self.normalize and level == 0,
             )
-            for level, codebook in enumerate(self.codebooks[...])
+            for level, codebook in enumerate(residual.unpad(self.codebooks[...], self.level_sizes))
         ]
-        return jnp.stack(codebooks)
 
-    def quantize(self, latents: jax.Array) -> residual.Quantized:
-        """Returns the codes of latents [B, C], and the codewords exactly."""
-        return residual.residual_quantize(latents, self.codewords(), distance=self.distance)
+    def decode(self, latents: jax.Array) -> jax.Array:
+        """Returns [B, E] of quantised latents [B, C]; logits of the categorical columns."""
+        x_hat = self.decoder(latents)
+        if self.num_categorical == 0:
+            return x_hat
+        split = x_hat.shape[-1] - self.num_categorical
+        return jnp.concatenate([vector.unit_length(x_hat[:, :split]), x_hat[:, split:]], axis=-1)
 
     def __call__(
-        self, x: jax.Array, rng: jax.Array | None = None, uniform: jax.Array | None = None
+        self,
+        x: jax.Array,
+        rng: jax.Array | None = None,
+        temperature: float | jax.Array = 1.0,
+        uniform: jax.Array | None = None,
     ) -> Output:
         """Encodes, quantises and decodes x [B, E].
 
         Args:
             x: the batch.
             rng: for training, in which the estimator counts; without it, codewords are exact.
+            temperature: of the estimator `gumbel`.
             uniform: [Q, B, K], what `gumbel` would draw by `rng`.
         """
-        latents = self.encode(x)
+        latents, codewords = self.encode(x), self.codewords()
         if rng is None:
-            quantized = self.quantize(latents)
+            quantized = residual.residual_quantize(latents, codewords, distance=self.distance)
         else:
-            if self.estimator["estimator"] == "gumbel" and uniform is None:
-                num_levels, num_codes, _ = self.codebooks.shape
-                uniform = jax.random.uniform(rng, (num_levels, len(x), num_codes))
+            if self.estimator == "gumbel" and uniform is None:
+                uniform = jax.random.uniform(rng, (len(codewords), len(x), max(self.level_sizes)))
             quantized = residual.residual_quantize(
                 latents,
-                self.codewords(),
+                codewords,
                 distance=self.distance,
+                estimator=self.estimator,
+                residual_gradient=self.residual_gradient,
+                balanced_levels=self.balanced_levels,
+                temperature=temperature,
                 uniform=uniform,
-                **self.estimator,
             )
-        x_hat = self.decoder(quantized.embedding)
+        x_hat = self.decode(quantized.embedding)
         return Output(
             x_hat,
             quantized,
-            losses.reconstruction(x_hat, x),
-            losses.quantization(quantized.residuals, quantized.codewords, self.commitment_weight),
+            losses.reconstruction(x_hat, x, self.num_categorical),
+            losses.quantization(quantized.residuals, quantized.codewords, **self.weights),
         )
 
 

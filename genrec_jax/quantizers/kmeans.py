@@ -13,13 +13,10 @@ import jax
 import jax.numpy as jnp
 
 from genrec_jax import lookup
-from genrec_jax.quantizers import sinkhorn, vector
+from genrec_jax.quantizers import vector
 
 _CHUNK_DISTANCES = 2**26  # how many distances, or one-hot values, exist at once
 _SEEDING_ROWS = 32  # a cluster, among which mini-batches look for seeds
-# Of balanced assignments. A smaller epsilon would need more iterations to be nearer to the optimum.
-_EPSILON = 0.5
-_SINKHORN_ITERATIONS = 50
 
 
 class Clusters(NamedTuple):
@@ -100,7 +97,9 @@ def residual_kmeans(
 ) -> list[jax.Array]:
     """Returns Q codebooks [K_q, C]: k-means of x [N, C], then of what each level leaves over.
 
-    `level_sizes` are the K_q; the other arguments are those of `kmeans`.
+    `level_sizes` are the K_q; the other arguments are those of `kmeans`. `balanced` codebooks need
+    balanced choices of codes too: among copies of a row and centroids that hardly differ, the
+    nearest ones would be few.
     """
     codebooks = []
     for level_rng, size in zip(jax.random.split(rng, len(level_sizes)), level_sizes, strict=True):
@@ -116,21 +115,6 @@ def residual_kmeans(
         x = x - codebook[assign(x, codebook, balanced, batch_size)]
         codebooks.append(codebook)
     return codebooks
-
-
-def residual_codes(
-    x: jax.Array, codebooks: list[jax.Array], *, batch_size: int, balanced: bool
-) -> jax.Array:
-    """Returns [N, Q] int32: the codes of x [N, C], as `residual_kmeans` assigned its rows.
-
-    Codebooks that were made with `balanced` need it here too: among copies of a row and centroids
-    that hardly differ, the nearest ones would be few.
-    """
-    codes = []
-    for codebook in codebooks:
-        codes.append(assign(x, codebook, balanced, batch_size))
-        x = x - codebook[codes[-1]]
-    return jnp.stack(codes, axis=-1)
 
 
 def plus_plus(rng: jax.Array, x: jax.Array, num_clusters: int, num_trials: int) -> jax.Array:
@@ -171,19 +155,11 @@ def assign(
     `batch_size` consecutive rows are equally large (0: of all rows), see
     `sinkhorn.balanced_assignment`, which holds all their distances at once.
     """
-    if balanced:
 
-        def codes(rows):
-            distances = vector.squared_distances(rows, centroids)
-            return sinkhorn.balanced_assignment(distances, _EPSILON, _SINKHORN_ITERATIONS)
+    def codes(rows):
+        return vector.choose(vector.squared_distances(rows, centroids), balanced)
 
-        size = batch_size or len(x)
-    else:
-
-        def codes(rows):
-            return vector.nearest_codeword(rows, centroids)
-
-        size = _chunk_size(centroids)
+    size = (batch_size or len(x)) if balanced else _chunk_size(centroids)
     chunks, rest = _split(x, size)
     parts = [jax.lax.map(codes, chunks).reshape(-1)]
     if len(rest):

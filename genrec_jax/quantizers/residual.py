@@ -1,8 +1,9 @@
 """Residual vector quantisation: each level codes what the levels before it left over.
 
-B batch   Q levels   K codebook size   C code width
+B batch   Q levels   K codebook size, which may differ between levels   C code width
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -25,21 +26,23 @@ class Quantized(NamedTuple):
 
 def residual_quantize(
     x: jax.Array,
-    codebooks: jax.Array,
+    codebooks: Sequence[jax.Array],
     *,
     residual_gradient: str = "estimator",
     uniform: jax.Array | None = None,
+    balanced_levels: Sequence[int] = (),
     **options,
 ) -> Quantized:
     """Quantises x level by level.
 
     Args:
         x: [B, C] encoder outputs.
-        codebooks: [Q, K, C].
+        codebooks: Q arrays [K, C].
         residual_gradient: how much the losses of the levels after the first teach the encoder.
             `estimator`: what the estimator lets through, as in RQ-VAE-Recommender; of
             straight-through that is nothing, as x and its codeword change alike. `pass`: all.
-        uniform: [Q, B, K] draws for the estimator `gumbel`.
+        uniform: [Q, B, K] draws for the estimator `gumbel`, K as of the largest level.
+        balanced_levels: which levels choose `balanced` codes, see `vector.choose`.
         **options: of `vector.quantize`.
     """
     if residual_gradient not in RESIDUAL_GRADIENTS:
@@ -49,8 +52,10 @@ def residual_quantize(
     for number, codebook in enumerate(codebooks):
         passing = x - jax.lax.stop_gradient(embedding)
         residuals.append(passing if residual_gradient == "pass" else residual)
-        draws = None if uniform is None else uniform[number]
-        level = vector.quantize(residual, codebook, uniform=draws, **options)
+        draws = None if uniform is None else uniform[number, :, : len(codebook)]
+        level = vector.quantize(
+            residual, codebook, uniform=draws, balanced=number in balanced_levels, **options
+        )
         ids.append(level.ids)
         codewords.append(level.codewords)
         residual = residual - level.output
@@ -59,16 +64,20 @@ def residual_quantize(
 
 
 def reset_dead_codes(
-    rng: jax.Array, x: jax.Array, codebooks: jax.Array, distance: str = "euclidean"
-) -> jax.Array:
-    """Returns codebooks [Q, K, C] in which codes that no row of x [N, C] chose start anew.
+    rng: jax.Array, x: jax.Array, codebooks: Sequence[jax.Array], distance: str = "euclidean"
+) -> tuple[list[jax.Array], list[jax.Array]]:
+    """Returns Q codebooks [K, C] in which codes that no row of x [N, C] chose start anew.
 
     Such a code becomes what a random row leaves over at its level, so that this row chooses it
     (random restarts of Dhariwal et al., 2020), and the level after codes what is then left.
+
+    Returns:
+        codebooks: Q arrays [K, C].
+        is_reset: Q arrays [K] bool.
     """
-    num_codes = codebooks.shape[1]
-    renewed = []
+    renewed, is_reset = [], []
     for level_rng, codebook in zip(jax.random.split(rng, len(codebooks)), codebooks, strict=True):
+        num_codes = len(codebook)
         counts = jnp.bincount(nearest_codeword(x, codebook, distance), length=num_codes)
         is_left = jnp.any(x != 0, axis=-1).astype(x.dtype)  # not wholly coded by the levels before
         rows = jax.random.choice(
@@ -76,5 +85,21 @@ def reset_dead_codes(
         )
         codebook = jnp.where(counts[:, None] > 0, codebook, x[rows])
         renewed.append(codebook)
+        is_reset.append(counts == 0)
         x = x - codebook[nearest_codeword(x, codebook, distance)]
-    return jnp.stack(renewed)
+    return renewed, is_reset
+
+
+def pad(levels: Sequence[jax.Array]) -> jax.Array:
+    """Returns [Q, K, ...] of Q arrays [K_q, ...], with zeros behind the shorter ones."""
+    longest = max(len(level) for level in levels)
+    padded = [
+        jnp.pad(level, ((0, longest - len(level)),) + ((0, 0),) * (level.ndim - 1))
+        for level in levels
+    ]
+    return jnp.stack(padded)
+
+
+def unpad(levels: jax.Array, level_sizes: Sequence[int]) -> list[jax.Array]:
+    """Returns the Q arrays [K_q, ...] that `pad` made [Q, K, ...] of."""
+    return [level[:size] for level, size in zip(levels, level_sizes, strict=False)]

@@ -9,6 +9,11 @@ import jax
 import jax.numpy as jnp
 
 from genrec_jax.lookup import take_rows
+from genrec_jax.quantizers import sinkhorn
+
+# Of balanced choices. A smaller epsilon would need more iterations to be nearer to the optimum.
+_EPSILON = 0.5
+_SINKHORN_ITERATIONS = 50
 
 
 class Level(NamedTuple):
@@ -38,12 +43,23 @@ DISTANCES = {"euclidean": squared_distances, "cosine": cosine_distances}
 ESTIMATORS = ("straight_through", "rotation", "gumbel")
 
 
+def choose(distances: jax.Array, balanced: bool = False) -> jax.Array:
+    """Returns [B] int32: a code for each row of distances [B, K].
+
+    The nearest, ties to the lowest; or, `balanced`, such that every code gets an equal share of the
+    rows, see `sinkhorn.balanced_assignment`.
+    """
+    if balanced:
+        return sinkhorn.balanced_assignment(distances, _EPSILON, _SINKHORN_ITERATIONS)
+    return jnp.argmin(distances, axis=-1).astype(jnp.int32)
+
+
 def nearest_codeword(x: jax.Array, codebook: jax.Array, distance: str = "euclidean") -> jax.Array:
     """Returns [B] int32: which row of codebook [K, C] is nearest to each row of x [B, C].
 
     Ties go to the lowest index.
     """
-    return jnp.argmin(DISTANCES[distance](x, codebook), axis=-1).astype(jnp.int32)
+    return choose(DISTANCES[distance](x, codebook))
 
 
 def effective_codebook(
@@ -70,6 +86,7 @@ def quantize(
     distance: str = "euclidean",
     temperature: float | jax.Array = 1.0,
     uniform: jax.Array | None = None,
+    balanced: bool = False,
 ) -> Level:
     """Returns the nearest codewords, so that x [B, C] learns from what is made of them.
 
@@ -83,9 +100,10 @@ def quantize(
         distance: a key of `DISTANCES`.
         temperature: of `gumbel`.
         uniform: [B, K] draws from [0, 1), for `gumbel` alone.
+        balanced: see `choose`.
     """
     distances = DISTANCES[distance](x, codebook)
-    ids = jnp.argmin(distances, axis=-1).astype(jnp.int32)
+    ids = choose(distances, balanced)
     if estimator == "gumbel":
         mean = jnp.einsum(
             "BK,KC->BC",

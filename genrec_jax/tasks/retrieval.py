@@ -20,7 +20,7 @@ from genrec_jax.errors import UserError
 from genrec_jax.evaluators import baselines
 from genrec_jax.evaluators import retrieval as evaluator
 from genrec_jax.models import encoder_decoder, layers
-from genrec_jax.quantizers import health
+from genrec_jax.quantizers import residual
 from genrec_jax.tasks import tokenizer as tokenizer_task
 
 _DTYPES = ("auto", "float32", "bfloat16")
@@ -106,7 +106,7 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
         batch_size=config.batch_size,
         accumulation=config.accumulation,
         ema_decay=config.ema_decay,
-        adjust=None,
+        rules=None,
         num_steps=config.num_steps,
         steps_per_call=config.steps_per_call,
         eval_every=config.eval_every,
@@ -192,13 +192,17 @@ def _tokenizer(config, corpus: Corpus, workdir: pathlib.Path, cache_dir: pathlib
             "perhaps ones that are to be predicted: train one on this data set and split, or leave "
             "out --config.tokenizer"
         )
-    codes = arrays["semantic_ids"][:, : len(arrays["codebooks"])]
-    metrics = health.report(codes, arrays["codebooks"])
-    metrics["tokenizer/unique_after"] = health.unique_share(arrays["semantic_ids"])
-    return arrays | {"level_sizes": tuple(meta["level_sizes"]), "metrics": metrics}
+    level_sizes = tuple(meta["level_sizes"])
+    codebooks = residual.unpad(arrays["codebooks"], level_sizes)
+    return {
+        "semantic_ids": arrays["semantic_ids"],
+        "codebooks": codebooks,
+        "level_sizes": level_sizes,
+        "metrics": meta["health"],
+    }
 
 
-def _init_fn(model, codebooks: np.ndarray | None):
+def _init_fn(model, codebooks: list[np.ndarray] | None):
     def init(rng, data):
         params_rng, tokens_rng = jax.random.split(rng)
         params = model.init(params_rng)
@@ -212,7 +216,7 @@ def _init_fn(model, codebooks: np.ndarray | None):
 def loss_fn(model, max_history: int, draw_subsequences: bool) -> train.LossFn:
     """Returns the loss of a batch of samples: the sum of the levels' means over it."""
 
-    def batch_loss(params, data, indices, rng):
+    def batch_loss(params, data, indices, step, rng):
         samples = data["samples"].take(indices)
         if draw_subsequences:
             rng, draw_rng = jax.random.split(rng)
@@ -229,7 +233,8 @@ def loss_fn(model, max_history: int, draw_subsequences: bool) -> train.LossFn:
             rng,
         )
         levels = losses.mean(axis=0)  # [Q]
-        return levels.sum(), {f"level_{level}_loss": loss for level, loss in enumerate(levels)}
+        metrics = {f"level_{level}_loss": loss for level, loss in enumerate(levels)}
+        return levels.sum(), (metrics, None)
 
     return batch_loss
 

@@ -1,193 +1,184 @@
 """Stage `tokenize`: embeddings to codebooks and one semantic ID for each item.
 
-The export holds `codebooks` [Q, K, C] and `semantic_ids` [I, Q + 1], which are all that the next
-stage reads, and `state`, the parameters, for who wants to encode more items.
+The export holds `codebooks` [Q, K, C], padded with zeros where levels differ in size, and
+`semantic_ids`, [I, Q + 1] with an extra code or [I, Q], which are all that the next stage reads;
+and `state`, the parameters, for who wants to encode more items.
 """
 
 import pathlib
 import time
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from genrec_jax import checkpoint, checks, files, optimizer, sharding, train
+from genrec_jax import checkpoint, checks, files, sharding, train
 from genrec_jax.data import corpus as corpus_lib
 from genrec_jax.data import datasets, embedders
 from genrec_jax.errors import UserError
 from genrec_jax.evaluators import tokenizer as evaluator
-from genrec_jax.models import rqvae
-from genrec_jax.quantizers import collisions, health, kmeans, residual, vector
+from genrec_jax.quantizers import collisions, health, residual, vector
+from genrec_jax.tokenizers import clustering, codecs, neural
 
-_RESET_ITEMS = 65_536  # how many random items decide which codes are dead
-_MINIMA = {
-    "seed": 0,
+COLLISIONS = ("extra_code", "reassign")
+_MINIMA = {"seed": 0, "extra_code_size": 0}
+_TRAINED_MINIMA = train.MINIMA
+_RQVAE_MINIMA = {
     "reset_every": 0,
-    "extra_code_size": 0,
     "kmeans_items": 0,
     "kmeans_iterations": 1,
     "model.code_dim": 1,
-    "model.num_levels": 1,
-    "model.codebook_size": 1,
     "model.commitment_weight": 0,
-} | train.MINIMA
+    "model.num_categorical": 0,
+}
+_SIZES_MINIMA = {"model.num_levels": 1, "model.codebook_size": 1}
+_CLUSTERING_MINIMA = {"model.num_init": 1, "model.max_iterations": 1, "model.batch_size": 0}
 
 
 def run(config, workdir: pathlib.Path, cache_dir: pathlib.Path | None = None) -> dict[str, float]:
-    """Trains an RQ-VAE, exports its semantic IDs and returns the metrics."""
+    """Makes a tokenizer, exports its semantic IDs and returns the metrics."""
     started = time.monotonic()
     _check(config)
     cache_dir = pathlib.Path(cache_dir or config.cache_dir or workdir / "cache")
     corpus = datasets.load(cache_dir, **config.data.to_dict())
     is_held_out = _hold_out(corpus.num_items, config.held_out_share, config.seed)
-    num_trained = int((~is_held_out).sum())
-    if num_trained < config.model.codebook_size:
-        raise UserError(
-            f"{num_trained} items to train on are fewer than the {config.model.codebook_size} "
-            "codes of a level: lower --config.model.codebook_size"
-        )
+    _check_num_items(config, int((~is_held_out).sum()))
     embeddings = embedders.embed(corpus, cache_dir, **config.embedder.to_dict())
     sees_interactions = "collaborative" in embedders.split_names(config.embedder.name)
 
     mesh = sharding.make_mesh()
     data = sharding.replicate(mesh, embeddings[~is_held_out])
-    model = rqvae.model(embedding_dim=embeddings.shape[1], **config.model.to_dict())
-    tx, schedule = optimizer.make(num_steps=config.num_steps, **config.optimizer.to_dict())
-    evaluate = evaluator.Evaluator(model, sharding.replicate(mesh, embeddings), is_held_out)
-    result = train.fit(
-        name="tokenizer",
-        workdir=workdir,
-        mesh=mesh,
-        init=_init_fn(model, config),
-        loss_fn=loss_fn(model),
-        tx=tx,
-        schedule=schedule,
-        data=data,
-        data_fingerprint=files.digest(embeddings),
-        num_samples=len(data),
-        batch_size=config.batch_size,
-        accumulation=config.accumulation,
-        ema_decay=0.0,
-        adjust=_reset_fn(model, config) if config.reset_every else None,
-        num_steps=config.num_steps,
-        steps_per_call=config.steps_per_call,
-        eval_every=config.eval_every,
-        evaluate=evaluate.run,
-        headline=("tokenizer/reconstruction_loss", "tokenizer/unique_before"),
-        select=None,  # reconstruction on the training items only gets better: keep the last
-        patience=0,
-        seed=config.seed,
-    )
+    settings = config.to_dict()
+    codec = codecs.from_config(settings, embeddings.shape[1])
+    evaluate = evaluator.Evaluator(codec, sharding.replicate(mesh, embeddings), is_held_out)
+    if config.name in codecs.NEURAL:
+        model, _ = codecs.NEURAL[config.name](settings["model"], embeddings.shape[1])
+        params, step, metrics = neural.fit(
+            config,
+            model,
+            codec,
+            workdir=workdir,
+            mesh=mesh,
+            data=data,
+            data_fingerprint=files.digest(embeddings),
+            evaluate=evaluate.run,
+        )
+    else:
+        params, metrics = clustering.fit(config, data)
+        step = 0
 
-    codes, losses = evaluate.assign(result.params)
-    codebooks = np.asarray(jax.jit(lambda params: model.bind(params).codewords())(result.params))
-    popularity = corpus_lib.training_counts(corpus)
-    semantic_ids = collisions.append_extra_code(codes, popularity, config.extra_code_size)
-    extra_code_size = config.extra_code_size or int(semantic_ids[:, -1].max()) + 1
-    metrics = corpus_lib.summary(corpus) | result.metrics | losses
-    metrics |= health.report(codes, codebooks)
-    metrics["tokenizer/unique_after"] = health.unique_share(semantic_ids)
+    assignment = evaluate.assign(params)
+    codebooks = evaluate.codewords(params)
+    semantic_ids, level_sizes = _unique_ids(config, corpus, codec, assignment, codebooks)
+    healthy = health.report(assignment.codes, codebooks)
+    healthy["tokenizer/unique_after"] = health.unique_share(semantic_ids)
     checkpoint.export(
         workdir,
         {
-            "state": {"params": result.params, "step": np.int32(result.step)},
-            "codebooks": codebooks,
+            "state": {"params": params, "step": np.int32(step)},
+            "codebooks": np.asarray(residual.pad(codebooks)),
             "semantic_ids": semantic_ids,
         },
         {
-            "config": config.to_dict(),
+            "config": settings,
             "corpus": corpus_lib.fingerprint(corpus),
             "training": corpus_lib.training_fingerprint(corpus) if sees_interactions else "",
             "item_ids": corpus.item_ids,
-            "level_sizes": [len(codebook) for codebook in codebooks] + [extra_code_size],
+            "level_sizes": level_sizes,
+            "health": healthy,
         },
     )
+    metrics = corpus_lib.summary(corpus) | metrics | assignment.losses | healthy
     return metrics | {"time/seconds": time.monotonic() - started}
+
+
+def _unique_ids(config, corpus, codec, assignment, codebooks) -> tuple[np.ndarray, list[int]]:
+    """Returns an ID of its own for each item, and how many values each of its codes can have."""
+    popularity = corpus_lib.training_counts(corpus)
+    level_sizes = list(codec.level_sizes)
+    if config.collisions == "reassign":
+        ids = collisions.reassign(
+            assignment.codes, popularity, assignment.latents, codebooks, distance=codec.distance
+        )
+        return ids, level_sizes
+    ids = collisions.append_extra_code(assignment.codes, popularity, config.extra_code_size)
+    return ids, [*level_sizes, config.extra_code_size or int(ids[:, -1].max()) + 1]
 
 
 def _check(config) -> None:
     """Refuses what would only fail later, before anything is computed."""
+    checks.at_least(config, _MINIMA)
+    checks.fraction(config, "held_out_share")
+    checks.choice(config, "collisions", COLLISIONS)
+    if config.name in codecs.NEURAL:
+        checks.at_least(config, _TRAINED_MINIMA)
+        sharding.check_batch_size("--config.batch_size", config.batch_size, config.accumulation)
+    else:
+        checks.at_least(config, _CLUSTERING_MINIMA)
+    if config.name == "fsq":
+        _check_shapes(config.model.level_shapes)
+        return
+    checks.at_least(config, _SIZES_MINIMA)
+    if any(not isinstance(size, int) or size < 1 for size in config.model.level_sizes):
+        raise UserError(
+            f"--config.model.level_sizes={config.model.level_sizes} must be whole numbers from 1 "
+            "on, or () for --config.model.num_levels levels of one size"
+        )
+    if config.name == "rqvae":
+        _check_rqvae(config)
+
+
+def _check_rqvae(config) -> None:
+    checks.at_least(config, _RQVAE_MINIMA)
     checks.choice(config, "model.residual_gradient", residual.RESIDUAL_GRADIENTS)
     checks.choice(config, "model.estimator", vector.ESTIMATORS)
     checks.choice(config, "model.distance", tuple(vector.DISTANCES))
-    if config.model.temperature <= 0:
-        raise UserError(f"--config.model.temperature={config.model.temperature} must be above 0")
+    checks.choice(config, "model.train_balance", codecs.BALANCES)
+    checks.choice(config, "model.assign_balance", codecs.BALANCES)
+    checks.fraction(config, "model.codebook_ema")
+    for key in ("temperature", "final_temperature"):
+        if config.model[key] <= 0:
+            raise UserError(f"--config.model.{key}={config.model[key]} must be above 0")
     if config.model.simvq and config.reset_every:
         raise UserError(
             "--config.model.simvq=True moves all codewords of a level together, so none can start "
             "anew: give --config.reset_every=0"
         )
-    checks.at_least(config, _MINIMA)
-    checks.fraction(config, "held_out_share")
-    if 0 < config.kmeans_items < config.model.codebook_size:
+    if config.model.codebook_ema and (config.model.simvq or config.model.estimator == "gumbel"):
+        raise UserError(
+            f"--config.model.codebook_ema={config.model.codebook_ema} moves codewords by averages, "
+            "but simvq and the estimator gumbel teach them by gradients: leave out one of them"
+        )
+    largest = max(codecs.sizes_of(config.model))
+    if 0 < config.kmeans_items < largest:
         raise UserError(
             f"--config.kmeans_items={config.kmeans_items} are fewer than the "
-            f"{config.model.codebook_size} codes of a level: give more, or 0 for a random start"
+            f"{largest} codes of a level: give more, or 0 for a random start"
         )
-    sharding.check_batch_size("--config.batch_size", config.batch_size, config.accumulation)
 
 
-def _init_fn(model, config):
-    """Returns `init(rng, embeddings)`: random layers, codebooks by k-means of their latents."""
-
-    def init(rng, embeddings):
-        params_rng, sample_rng, kmeans_rng = jax.random.split(rng, 3)
-        params = model.init(params_rng)
-        if config.kmeans_items == 0:
-            return params
-        num_items = min(config.kmeans_items, len(embeddings))
-        sample = jax.random.choice(sample_rng, embeddings, (num_items,), replace=False)
-        with jax.default_matmul_precision("highest"):
-            latents = model.bind(params).encode(sample)
-        codebooks = kmeans.residual_kmeans(
-            kmeans_rng,
-            latents,
-            level_sizes=(config.model.codebook_size,) * config.model.num_levels,
-            num_init=1,
-            max_iterations=config.kmeans_iterations,
-            batch_size=0,
-            balanced=False,
+def _check_shapes(shapes) -> None:
+    is_right = shapes and all(
+        isinstance(shape, tuple) and shape and all(isinstance(n, int) and n > 1 for n in shape)
+        for shape in shapes
+    )
+    if not is_right:
+        raise UserError(
+            f"--config.model.level_shapes={shapes} must be a tuple of whole numbers above 1 for "
+            "each level, such as ((8, 8, 4), (8, 8, 4))"
         )
-        return params | {"codebooks": jnp.stack(codebooks)}
 
-    return init
+
+def _check_num_items(config, num_trained: int) -> None:
+    if config.name == "fsq":
+        return  # its codes are not learnt
+    largest = max(codecs.sizes_of(config.model))
+    if num_trained < largest:
+        raise UserError(
+            f"{num_trained} items to train on are fewer than the {largest} "
+            "codes of a level: lower --config.model.codebook_size"
+        )
 
 
 def _hold_out(num_items: int, share: float, seed: int) -> np.ndarray:
     """Returns [I] bool: a seeded choice of a share of the items."""
     order = np.random.default_rng(seed).permutation(num_items)
     return order < round(share * num_items)
-
-
-def _reset_fn(model, config) -> train.AdjustFn:
-    """Returns what gives dead codes a new start every so many steps."""
-
-    def reset(params, embeddings, rng):
-        sample_rng, reset_rng = jax.random.split(rng)
-        num_items = min(_RESET_ITEMS, len(embeddings))
-        sample = jax.random.choice(sample_rng, embeddings, (num_items,), replace=False)
-        module = model.bind(params)
-        codebooks = residual.reset_dead_codes(
-            reset_rng, module.encode(sample), module.codewords(), config.model.distance
-        )
-        return params | {"codebooks": codebooks}
-
-    def adjust(params, embeddings, step, rng):
-        is_due = (step > 0) & (step % config.reset_every == 0)
-        return jax.lax.cond(is_due, reset, lambda params, *_: params, params, embeddings, rng)
-
-    return adjust
-
-
-def loss_fn(model) -> train.LossFn:
-    """Returns the loss of a batch of items: reconstruction and quantisation, means over it."""
-
-    def batch_loss(params, embeddings, indices, rng):
-        output = model.bind(params)(embeddings[indices], rng)
-        metrics = {
-            "reconstruction_loss": output.reconstruction_loss.mean(),
-            "quantization_loss": output.quantization_loss.mean(),
-        }
-        return sum(metrics.values()), metrics
-
-    return batch_loss

@@ -3,40 +3,34 @@
 import jax
 import numpy as np
 
+from configs import rqvae as rqvae_config
 from genrec_jax.evaluators import tokenizer
-from genrec_jax.models import rqvae
+from genrec_jax.tokenizers import codecs
 
-MODEL = rqvae.model(
-    embedding_dim=4,
-    hidden_dims=(8,),
-    code_dim=3,
-    num_levels=2,
-    codebook_size=5,
-    commitment_weight=0.25,
-    residual_gradient="estimator",
-    estimator="straight_through",
-    distance="euclidean",
-    temperature=0.2,
-    simvq=False,
-    normalize=False,
-)
+CONFIG = {
+    "name": "rqvae",
+    "model": rqvae_config.get_config().model.to_dict()
+    | {"hidden_dims": (8,), "code_dim": 3, "num_levels": 2, "codebook_size": 5},
+}
+MODEL, CODEC = codecs.NEURAL["rqvae"](CONFIG["model"], 4)
 PARAMS = MODEL.init(jax.random.key(0))
 X = np.random.default_rng(0).normal(size=(23, 4)).astype(np.float32)
 NONE = np.zeros(23, bool)
 
 
 def test_calls_change_nothing(monkeypatch):
-    whole, losses = tokenizer.Evaluator(MODEL, X, NONE).assign(PARAMS)
+    whole, latents, losses = tokenizer.Evaluator(CODEC, X, NONE).assign(PARAMS)
     monkeypatch.setattr(tokenizer, "_ROWS", 10)
-    parts, parts_losses = tokenizer.Evaluator(MODEL, X, NONE).assign(PARAMS)
+    parts, parts_latents, parts_losses = tokenizer.Evaluator(CODEC, X, NONE).assign(PARAMS)
     np.testing.assert_array_equal(parts, whole)
+    np.testing.assert_allclose(parts_latents, latents, atol=1e-6)
     assert whole.shape == (23, 2)
     for name, value in losses.items():
         np.testing.assert_allclose(parts_losses[name], value, rtol=1e-6)
 
 
 def test_losses_are_means_over_the_catalogue():
-    values = tokenizer.Evaluator(MODEL, X, NONE).run(PARAMS)
+    values = tokenizer.Evaluator(CODEC, X, NONE).run(PARAMS)
     output = MODEL.bind(PARAMS)(X)
     loss = float(output.reconstruction_loss.mean())
     np.testing.assert_allclose(values["tokenizer/reconstruction_loss"], loss, rtol=1e-5)
@@ -45,11 +39,22 @@ def test_losses_are_means_over_the_catalogue():
 
 def test_held_out_items_have_a_loss_of_their_own():
     is_held_out = np.arange(23) % 7 == 0
-    values = tokenizer.Evaluator(MODEL, X, is_held_out).run(PARAMS)
+    values = tokenizer.Evaluator(CODEC, X, is_held_out).run(PARAMS)
     output = MODEL.bind(PARAMS)(X[is_held_out])
     loss = float(output.reconstruction_loss.mean())
     np.testing.assert_allclose(values["tokenizer/held_out_reconstruction_loss"], loss, rtol=1e-5)
-    without = tokenizer.Evaluator(MODEL, X, NONE).run(PARAMS)
+    without = tokenizer.Evaluator(CODEC, X, NONE).run(PARAMS)
     assert "tokenizer/held_out_reconstruction_loss" not in without
     loss = without["tokenizer/reconstruction_loss"]
     np.testing.assert_allclose(values["tokenizer/reconstruction_loss"], loss, rtol=1e-6)
+
+
+def test_balanced_levels_see_all_items_or_so_many_at_once(monkeypatch):
+    monkeypatch.setattr(tokenizer, "_ROWS", 10)
+    balanced = CODEC._replace(balanced_levels=(0, 1))
+    codes = tokenizer.Evaluator(balanced, X, NONE).assign(PARAMS).codes
+    for level in (0, 1):
+        assert sorted(np.bincount(codes[:, level], minlength=5)) == [4, 4, 5, 5, 5]
+    codes = tokenizer.Evaluator(balanced._replace(balanced_rows=5), X, NONE).assign(PARAMS).codes
+    for first in (0, 5, 10, 15):
+        np.testing.assert_array_equal(np.sort(codes[first : first + 5, 0]), np.arange(5))

@@ -11,14 +11,15 @@ SIZES = {
     "embedding_dim": 6,
     "hidden_dims": (8, 5),
     "code_dim": 3,
-    "num_levels": 2,
-    "codebook_size": 4,
+    "level_sizes": (4, 4),
     "commitment_weight": 0.25,
     "estimator": "straight_through",
     "distance": "euclidean",
-    "temperature": 0.2,
     "simvq": False,
     "normalize": False,
+    "learns_codebooks": True,
+    "balanced_levels": (),
+    "num_categorical": 0,
 }
 
 
@@ -59,3 +60,46 @@ def test_what_teaches_the_encoder(mode):
     before, after = (grad(params["encoder"], values) for values in (codebooks, moved))
     same = jax.tree.all(jax.tree.map(lambda a, b: np.allclose(a, b, atol=1e-7), before, after))
     assert same == (mode == "estimator")
+
+
+def test_levels_of_different_sizes_are_padded_and_stay_so():
+    model = rqvae.model(**SIZES | {"level_sizes": (4, 2)}, residual_gradient="estimator")
+    params = model.init(jax.random.key(0))
+    assert params["codebooks"].shape == (2, 4, 3)
+    assert [len(codebook) for codebook in model.bind(params).codewords()] == [4, 2]
+
+    def loss(params):
+        output = model.bind(params)(
+            jax.random.normal(jax.random.key(1), (50, 6)), jax.random.key(2)
+        )
+        return (output.quantization_loss + output.reconstruction_loss).sum()
+
+    grads = jax.jit(jax.grad(loss))(params)["codebooks"]
+    for padding in (params["codebooks"][1, 2:], grads[1, 2:]):
+        np.testing.assert_array_equal(padding, np.zeros((2, 3)))
+    assert np.abs(grads[1, :2]).max() > 0
+
+
+def test_codebooks_that_learn_by_averages_have_no_gradient():
+    model = rqvae.model(**SIZES | {"learns_codebooks": False}, residual_gradient="pass")
+    params = model.init(jax.random.key(0))
+
+    def loss(params):
+        output = model.bind(params)(
+            jax.random.normal(jax.random.key(1), (50, 6)), jax.random.key(2)
+        )
+        return (output.quantization_loss + output.reconstruction_loss).sum()
+
+    grads = jax.jit(jax.grad(loss))(params)
+    np.testing.assert_array_equal(grads["codebooks"], np.zeros((2, 4, 3)))
+    assert np.abs(grads["encoder"]["layers"][0]["kernel"]).max() > 0
+
+
+def test_training_can_choose_balanced_codes_and_evaluation_does_not():
+    model = rqvae.model(**SIZES | {"balanced_levels": (0, 1)}, residual_gradient="estimator")
+    params = model.init(jax.random.key(0))
+    x = jnp.ones((8, 6))  # copies, so that the nearest code is one
+    trained = np.asarray(model.bind(params)(x, jax.random.key(1)).quantized.ids)
+    evaluated = np.asarray(model.bind(params)(x).quantized.ids)
+    np.testing.assert_array_equal(np.bincount(trained[:, 0], minlength=4), [2, 2, 2, 2])
+    assert len(np.unique(evaluated, axis=0)) == 1

@@ -50,20 +50,21 @@ def as_dtype(tree, dtype):
 RQVAE_ESTIMATORS = {"ste": "straight_through", "rotation": "rotation", "gumbel": "gumbel"}
 
 
-def rqvae_model(meta: dict, temperature: float = 1.0):
+def rqvae_model(meta: dict):
     return rqvae.model(
         embedding_dim=meta["input_dim"],
         hidden_dims=tuple(meta["hidden_dims"]),
         code_dim=meta["embed_dim"],
-        num_levels=meta["n_layers"],
-        codebook_size=meta["codebook_size"],
+        level_sizes=(meta["codebook_size"],) * meta["n_layers"],
         commitment_weight=meta.get("commitment_weight", 0.25),  # `semids` records no loss
         residual_gradient="estimator",
         estimator=RQVAE_ESTIMATORS[meta.get("mode", "ste")],
         distance="euclidean",
-        temperature=temperature,
         simvq=meta.get("sim_vq", False),
         normalize=meta.get("codebook_normalize", False),
+        learns_codebooks=True,
+        balanced_levels=(),
+        num_categorical=meta.get("n_cat_features", 0),
     )
 
 

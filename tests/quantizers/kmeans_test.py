@@ -7,7 +7,7 @@ import pytest
 from sklearn import cluster
 
 from benchmarks import kmeans as benchmark
-from genrec_jax.quantizers import health, kmeans
+from genrec_jax.quantizers import health, kmeans, residual
 from genrec_jax.quantizers.vector import nearest_codeword
 
 FULL = {"num_init": 1, "max_iterations": 100, "batch_size": 0, "balanced": False}
@@ -100,7 +100,7 @@ def test_levels_of_different_sizes_leave_ever_less_over():
     x = jax.random.normal(jax.random.key(0), (500, 4))
     codebooks = kmeans.residual_kmeans(jax.random.key(1), x, level_sizes=(8, 12, 5), **FULL)
     assert [codebook.shape for codebook in codebooks] == [(8, 4), (12, 4), (5, 4)]
-    codes = kmeans.residual_codes(x, codebooks, batch_size=0, balanced=False)
+    codes = residual.residual_quantize(x, codebooks).ids
     errors = [float((x**2).sum())]
     for level, codebook in enumerate(codebooks):
         np.testing.assert_array_equal(codes[:, level], nearest_codeword(x, codebook))
@@ -203,7 +203,8 @@ def test_balanced_levels_stay_in_use_where_plain_ones_collapse(deviation, collap
         codebooks = kmeans.residual_kmeans(
             jax.random.key(0), x, level_sizes=(32, 32, 32), **options
         )
-        codes = np.asarray(kmeans.residual_codes(x, codebooks, batch_size=0, balanced=balanced))
+        levels = range(len(codebooks)) if balanced else ()
+        codes = np.asarray(residual.residual_quantize(x, codebooks, balanced_levels=levels).ids)
         usage[balanced] = np.array(
             [
                 health.level_report(codes[:, level], np.asarray(codebook))["usage"]

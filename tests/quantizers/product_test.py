@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from genrec_jax.errors import UserError
-from genrec_jax.quantizers import kmeans, product, residual
+from genrec_jax.quantizers import product, residual
 
 OPTIONS = {"num_init": 5, "max_iterations": 50, "batch_size": 0}
 
@@ -21,7 +21,7 @@ def normal_rows(num_rows, variances, seed=0):
 
 def mean_squared_error(x, rotation, codebooks):
     rotated = x @ np.asarray(rotation)
-    codes = kmeans.residual_codes(rotated, codebooks, batch_size=0, balanced=False)
+    codes = residual.residual_quantize(rotated, codebooks).ids
     quantized = sum(np.asarray(book)[codes[:, level]] for level, book in enumerate(codebooks))
     return float(((rotated - quantized) ** 2).sum(axis=1).mean())
 

@@ -69,7 +69,9 @@ def test_an_unknown_mode_is_refused():
 def test_dead_codes_start_anew_as_what_is_left_at_their_level():
     x = jnp.array([[0.1, 0.0], [0.9, 1.0], [1.1, 1.0]])
     codebooks = jnp.array([[[0.0, 0.0], [9.0, 9.0], [1.0, 1.0]], [[0.0, 0.0], [7.0, 7.0], [8, 0]]])
-    reset = np.asarray(residual.reset_dead_codes(jax.random.key(0), x, codebooks))
+    reset, is_reset = residual.reset_dead_codes(jax.random.key(0), x, codebooks)
+    np.testing.assert_array_equal(is_reset, [[False, True, False], [False, True, True]])
+    reset = np.asarray(reset)
     np.testing.assert_array_equal(reset[0, [0, 2]], codebooks[0, jnp.array([0, 2])])  # in use
     (captured,) = np.flatnonzero((x == reset[0, 1]).all(axis=1))  # this row is the new code
     left = np.array([[0.1, 0.0], [-0.1, 0.0], [0.1, 0.0]], np.float32)
@@ -77,7 +79,7 @@ def test_dead_codes_start_anew_as_what_is_left_at_their_level():
     np.testing.assert_array_equal(reset[1, 0], codebooks[1, 0])  # of all rows, as they are small
     for code in (1, 2):
         assert np.isclose(reset[1, code], left, atol=1e-6).all(axis=1).any()
-    again = residual.reset_dead_codes(jax.random.key(0), x, codebooks)
+    again, _ = residual.reset_dead_codes(jax.random.key(0), x, codebooks)
     np.testing.assert_array_equal(again, reset)
 
 
@@ -86,16 +88,42 @@ def test_every_new_code_codes_a_row_that_its_level_has_left():
     codebooks = jax.random.normal(jax.random.key(2), (3, 64, 8)).at[:, 32:].add(100.0)
     before = residual.residual_quantize(x, codebooks).ids
     assert all(len(np.unique(before[:, level])) <= 32 for level in range(3))
-    reset = residual.reset_dead_codes(jax.random.key(3), x, codebooks)
+    reset, _ = residual.reset_dead_codes(jax.random.key(3), x, codebooks)
     after = residual.residual_quantize(x, reset)
     for level in range(3):
         left = after.residuals[level]
-        for code in reset[level, 32:]:
+        for code in reset[level][32:]:
             assert jnp.min(jnp.sum((left - code) ** 2, axis=-1)) == 0 < jnp.max(jnp.abs(code))
         assert len(set(range(32, 64)) & set(after.ids[:, level].tolist())) > 30  # but for ties
 
 
 def test_codes_that_are_all_in_use_stay():
     x = jnp.array([[0.0, 0.0], [4.0, 0.0], [5.0, 0.0], [0.0, 1.0]])
-    reset = residual.reset_dead_codes(jax.random.key(0), x, CODEBOOKS)
+    reset, is_reset = residual.reset_dead_codes(jax.random.key(0), x, CODEBOOKS)
     np.testing.assert_array_equal(reset, CODEBOOKS)
+    assert not np.any(is_reset)
+
+
+def test_levels_of_different_sizes():
+    codebooks = [jnp.array([[0.0], [10.0], [20.0]]), jnp.array([[-1.0], [1.0]])]
+    x = jnp.array([[9.2], [20.7], [1.5]])
+    quantized = residual.residual_quantize(x, codebooks)
+    np.testing.assert_array_equal(quantized.ids, [[1, 0], [2, 1], [0, 1]])
+    np.testing.assert_allclose(quantized.embedding, [[9.0], [21.0], [1.0]])
+    padded = residual.pad(codebooks)
+    np.testing.assert_array_equal(padded, [[[0], [10], [20]], [[-1], [1], [0]]])
+    for ours, theirs in zip(residual.unpad(padded, (3, 2)), codebooks, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("levels", "counts"),
+    [((), [[4, 0], [4, 0]]), ((1,), [[4, 0], [2, 2]]), ((0, 1), [[2, 2], [2, 2]])],
+)
+def test_balanced_levels_give_each_code_its_share(levels, counts):
+    x = jnp.array([[0.1], [0.2], [0.3], [0.4]])
+    codebooks = [jnp.array([[0.0], [1.0]]), jnp.array([[0.0], [9.0]])]
+    ids = np.asarray(residual.residual_quantize(x, codebooks, balanced_levels=levels).ids)
+    assert [np.bincount(ids[:, level], minlength=2).tolist() for level in (0, 1)] == counts
+    if levels == (0, 1):
+        np.testing.assert_array_equal(ids[:, 0], [0, 0, 1, 1])  # the nearer ones go to code 1
