@@ -1,0 +1,159 @@
+"""All tokenizers side by side: health, time, and what one small retrieval recipe makes of them.
+
+    python -m benchmarks.tokenizers [--smoke] [--output=FILE.json] [--datasets=beauty,toys,sports]
+        [--tokenizers=rqvae,fsq,...] [--jobs=N] [--folder=DIR]
+
+Each tokenizer is a run of its config, each retrieval model one of configs/retrieval.py with the
+settings of `_RECIPE`; the figures are those of their metrics.json. `--jobs` of them run at once, so
+that times are only comparable with `--jobs=1`. Finished runs in `--folder` are not repeated.
+"""
+
+import concurrent.futures
+import functools
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import rich.box
+import rich.console
+import rich.progress
+import rich.table
+from absl import flags
+
+from benchmarks import common
+from genrec_jax import files
+from genrec_jax.errors import UserError
+
+_DATASETS = flags.DEFINE_list("datasets", ["beauty", "toys", "sports"], "Data sets.")
+_TOKENIZERS = flags.DEFINE_list("tokenizers", None, "Which of them. Default: all.")
+_JOBS = flags.DEFINE_integer("jobs", 1, "How many runs at once.")
+_FOLDER = flags.DEFINE_string("folder", None, "Where the runs go. Default: removed at the end.")
+
+_BALANCED = ["--config.model.balanced=True", "--config.model.batch_size=2048"]
+# The config and settings of each tokenizer.
+TOKENIZERS = {
+    "rqvae": ("rqvae", []),
+    "rqvae_pass": ("rqvae", ["--config.model.residual_gradient=pass"]),
+    "rqvae_rotation": ("rqvae", ["--config.model.estimator=rotation"]),
+    "rqvae_gumbel": (
+        "rqvae",
+        ["--config.model.estimator=gumbel", "--config.model.temperature=1.0"],
+    ),
+    "rqvae_ema": ("rqvae", ["--config.model.codebook_ema=0.99"]),
+    "rqvae_cosine": (
+        "rqvae",
+        ["--config.model.distance=cosine", "--config.model.normalize=True"],
+    ),
+    "rqvae_simvq": ("rqvae", ["--config.model.simvq=True", "--config.reset_every=0"]),
+    "rqvae_balanced": ("rqvae", ["--config.model.assign_balance=all"]),
+    "rqvae_reassign": ("rqvae", ["--config.collisions=reassign"]),
+    "rqvae_4_levels": ("rqvae", ["--config.model.num_levels=4"]),
+    "fsq": ("fsq", []),
+    "kmeans": ("residual_kmeans", []),
+    "kmeans_reassign": ("residual_kmeans", ["--config.collisions=reassign"]),
+    "kmeans_balanced": ("residual_kmeans", _BALANCED),
+    "pq": ("product_quantization", ["--config.model.num_rotations=0"]),
+    "opq": ("product_quantization", []),
+}
+_RECIPE = [
+    "--config.model.num_encoder_layers=2",
+    "--config.model.num_decoder_layers=2",
+    "--config.num_steps=6000",
+    "--config.eval_every=6000",
+    "--config.optimizer.warmup_steps=500",
+    "--config.eval.max_users=10000",
+    "--config.num_examples=0",
+]
+_COLUMNS = {
+    "distinct": "tokenizer/unique_before",
+    "largest": "tokenizer/largest_group",
+    "seconds": "time/train_seconds",
+    "valid R@10": "valid/recall@10",
+    "valid N@10": "valid/ndcg@10",
+}
+
+
+def run(smoke: bool, output: str | None, arguments: list[str]) -> None:
+    """Makes all runs, prints a table, and writes JSON to `output` unless it is None."""
+    if output is not None:
+        common.check_writable(output)
+    names = _TOKENIZERS.value or list(TOKENIZERS)
+    if unknown := [name for name in names if name not in TOKENIZERS]:
+        raise UserError(f"--tokenizers: no {unknown[0]!r}: choose of {', '.join(TOKENIZERS)}")
+    datasets = ["synthetic"] if smoke else _DATASETS.value
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = pathlib.Path(_FOLDER.value or scratch)
+        # Prepared data and embeddings first, which the others then find in the cache.
+        _at_once(functools.partial(_embed, folder, smoke), [(dataset,) for dataset in datasets])
+        pairs = [(dataset, name) for dataset in datasets for name in names]
+        rows = _at_once(functools.partial(_measure, folder, smoke), pairs)
+    report = {"benchmark": "tokenizers", "arguments": arguments} | common.environment()
+    report["rows"] = rows
+    _print(rows)
+    if output is not None:
+        files.write_json(output, report)
+
+
+def _at_once(function, arguments: list[tuple]) -> list:
+    """Returns what the function returns for each of the arguments, some at the same time.
+
+    If one fails the others are still made, so that they are not made again in the same folder.
+    """
+    with concurrent.futures.ThreadPoolExecutor(_JOBS.value) as pool:
+        calls = [pool.submit(function, *each) for each in arguments]
+        console = rich.console.Console(stderr=True)
+        finished = concurrent.futures.as_completed(calls)
+        list(rich.progress.track(finished, "runs", len(calls), console=console))
+    return [call.result() for call in calls]
+
+
+def _embed(folder: pathlib.Path, smoke: bool, dataset: str) -> None:
+    _run("embed", dataset, smoke, folder / dataset / "embed", folder, [])
+
+
+def _measure(folder: pathlib.Path, smoke: bool, dataset: str, name: str) -> dict:
+    """Returns the figures of one tokenizer on one data set."""
+    config, settings = TOKENIZERS[name]
+    place = folder / dataset / name
+    tokenizer = _run(config, dataset, smoke, place / "tokenizer", folder, settings)
+    recipe = [f"--config.tokenizer={place / 'tokenizer'}", *([] if smoke else _RECIPE)]
+    retrieval = _run("retrieval", dataset, smoke, place / "retrieval", folder, recipe)
+    return {"dataset": dataset, "name": name, "tokenizer": tokenizer, "retrieval": retrieval}
+
+
+def _run(
+    config: str, dataset: str, smoke: bool, workdir: pathlib.Path, folder: pathlib.Path, settings
+) -> dict[str, float]:
+    """Makes one run in a process of its own and returns its metrics."""
+    arguments = [
+        f"--config=configs/{config}.py:{dataset}{',smoke' if smoke else ''}",
+        f"--workdir={workdir}",
+        f"--config.cache_dir={folder / 'cache'}",
+        *settings,
+    ]
+    command = [sys.executable, "-m", "genrec_jax.main", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(f"{' '.join(arguments)} failed:\n{done.stderr[-2000:]}")
+    return json.loads((workdir / "metrics.json").read_text())
+
+
+def _print(rows: list[dict]) -> None:
+    console = rich.console.Console()
+    for dataset in dict.fromkeys(row["dataset"] for row in rows):
+        table = rich.table.Table(
+            "tokenizer", "usage", *_COLUMNS, title=dataset, box=rich.box.SIMPLE
+        )
+        for row in rows:
+            if row["dataset"] == dataset:
+                values = row["retrieval"] | row["tokenizer"]
+                usage = [value for key, value in values.items() if key.endswith("/usage")]
+                cells = [f"{values[key]:.4g}" for key in _COLUMNS.values()]
+                table.add_row(row["name"], " ".join(f"{share:.2f}" for share in usage), *cells)
+        console.print(table)
+
+
+if __name__ == "__main__":
+    common.start(run)
