@@ -18,9 +18,9 @@ losses metrics
 models.layers models.rqvae models.encoder_decoder
 decoding.prefix_index decoding.beam_search
 sharding optimizer checkpoint telemetry
-evaluators.tokenizer evaluators.retrieval evaluators.baselines
-train workdir tables recommender
-tasks.prepare tasks.embed tasks.tokenizer tasks.retrieval tasks.recommend
+evaluators.tokenizer evaluators.retrieval evaluators.baselines evaluators.semantic_ids
+train workdir tables pictures recommender
+tasks.prepare tasks.embed tasks.tokenizer tasks.tokenizer_report tasks.retrieval tasks.recommend
 main
 """.split()
 FILES = sorted(path for path in (ROOT / "genrec_jax").rglob("*.py") if path.name != "__init__.py")
