@@ -48,7 +48,6 @@ def usage(path: str | os.PathLike, codes: np.ndarray, codebooks: Sequence[np.nda
         axis.set_xlim(0, size)
         axis.xaxis.set_major_locator(ticker.MaxNLocator(5, integer=True))
         axis.spines[["top", "right"]].set_visible(False)
-        axis.label_outer()
     for axis in axes.flat[len(codebooks) :]:
         axis.remove()
     axes[0, 0].annotate(
