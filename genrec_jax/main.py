@@ -19,7 +19,8 @@ _DESCRIPTION = "The run's config file and its argument, such as configs/rqvae.py
 _CONFIG = config_flags.DEFINE_config_file("config", None, _DESCRIPTION)
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder. Default: runs/NAME-DATASET.")
 _ALIASES = {"config.data.items": "config.data.items_file"}  # config flags would find a method
-_REPEATED = ("recommend",)  # quick stages that read files which may change: computed each time
+# Quick stages that read files which may change: computed each time.
+_REPEATED = ("recommend", "tokenizer_report")
 
 
 def main(argv: list[str]) -> None:
@@ -41,6 +42,8 @@ def main(argv: list[str]) -> None:
     tables.print_metrics(metrics)
     if (directory / "examples.json").exists():
         tables.print_examples(files.read_json(directory / "examples.json"))
+    if (directory / "report.json").exists():
+        tables.print_collisions(files.read_json(directory / "report.json")["collision_groups"])
 
 
 def _task(name: str):

@@ -1,17 +1,23 @@
-"""Tables for people, from metrics.json and examples.json."""
+"""Tables for people, from metrics.json, examples.json and report.json."""
 
 import itertools
+import re
 
 import rich.box
 import rich.console
 import rich.markup
 import rich.table
 
+_NUMBERED = re.compile(r"((?:.+/)?\w+_\d+)/([^/]+)")
+_NUM_GROUPS, _NUM_TITLES = 5, 3  # of the collisions
 _COLUMNS = ("recall@5", "ndcg@5", "recall@10", "ndcg@10")  # fit into 80 characters
 
 
 def print_metrics(metrics: dict[str, float]) -> None:
-    """Prints rankings as a table of their own, and all other metrics below."""
+    """Prints metrics, those that many things have in common in a table with a row for each.
+
+    These are rankings, and what is told of numbered things, `.../level_0/NAME` and so on.
+    """
     console = rich.console.Console()
     prefixes = [key.removesuffix("/recall@10") for key in metrics if key.endswith("/recall@10")]
     if prefixes:
@@ -25,11 +31,61 @@ def print_metrics(metrics: dict[str, float]) -> None:
         console.print(table)
     ranked = tuple(f"{prefix}/" for prefix in prefixes)
     rest = {key: value for key, value in metrics.items() if not key.startswith(ranked)}
+    numbered = {key: value for key, value in rest.items() if _NUMBERED.fullmatch(key)}
+    rest = {key: value for key, value in rest.items() if key not in numbered}
+    for table in _tables_of_numbered(numbered):
+        console.print(table)
     value_column = rich.table.Column("value", justify="right")
     table = rich.table.Table("metric", value_column, box=rich.box.SIMPLE_HEAD)
     for key, value in rest.items():
-        table.add_row(key, f"{value:,}" if isinstance(value, int) else f"{value:.5g}")
+        table.add_row(key, _number(value))
     console.print(table)
+
+
+def _tables_of_numbered(metrics: dict[str, float]) -> list[rich.table.Table]:
+    """Returns a table for each kind of numbered thing, which has the same columns."""
+    things: dict[str, dict[str, float]] = {}
+    for key, value in metrics.items():
+        thing, name = _NUMBERED.fullmatch(key).groups()
+        things.setdefault(thing, {})[name] = value
+    tables: dict[tuple[str, ...], rich.table.Table] = {}
+    for thing, values in things.items():
+        kind = thing.rpartition("_")[0].rpartition("/")[2]
+        table = tables.get((kind, *values))
+        if table is None:
+            table = tables[kind, *values] = rich.table.Table(box=rich.box.SIMPLE_HEAD)
+            table.add_column(kind, no_wrap=True)
+            for name in values:
+                table.add_column(name, justify="right")
+        table.add_row(thing, *map(_number, values.values()))
+    return list(tables.values())
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.5g}"
+
+
+def print_collisions(groups: list[dict]) -> None:
+    """Prints the groups of items with equal codes that report.json lists."""
+    if not groups:
+        return
+    table = rich.table.Table(
+        rich.table.Column("codes", no_wrap=True),
+        rich.table.Column("items", justify="right"),
+        rich.table.Column("texts", justify="right"),
+        _title_column("first titles"),
+        title="Items with equal codes, the largest groups first",
+        title_justify="left",
+        box=rich.box.SIMPLE_HEAD,
+        expand=True,
+    )
+    for group in groups[:_NUM_GROUPS]:
+        counts = _number(group["num_items"]), _number(group["num_texts"])
+        codes = " ".join(map(str, group["codes"]))
+        for number, title in enumerate(group["titles"][:_NUM_TITLES]):
+            first = (codes, *counts) if number == 0 else ("", "", "")
+            table.add_row(*first, rich.markup.escape(title))
+    rich.console.Console().print(table)
 
 
 def print_examples(examples: list[dict]) -> None:

@@ -13,7 +13,8 @@ CONFIGS = sorted(
     for path in (pathlib.Path(__file__).parents[1] / "configs").glob("*.py")
     if path.stem != "common"
 )
-WITH_DATA = [name for name in CONFIGS if name != "recommend"]  # which takes that of a run
+OF_A_RUN = ["recommend", "tokenizer_report"]  # which take its data set
+WITH_DATA = [name for name in CONFIGS if name not in OF_A_RUN]
 
 
 def get(name, arg=""):
@@ -40,12 +41,14 @@ def test_mistakes_in_the_argument(name):
         get(name, "beauty,toys")
 
 
-def test_recommending_takes_no_data_set():
-    config = get("recommend")
-    assert config.name == "recommend" and "data" not in config
+@pytest.mark.parametrize("name", OF_A_RUN)
+def test_what_reads_a_run_takes_no_data_set(name):
+    config = get(name)
+    assert config.name == name and "data" not in config
     importlib.import_module(f"genrec_jax.tasks.{config.task}")
-    with pytest.raises(UserError, match=r"takes no argument such as 'beauty': give --config.run"):
-        get("recommend", "beauty")
+    message = rf"{name}.py takes no argument such as 'beauty': give --config.run"
+    with pytest.raises(UserError, match=message):
+        get(name, "beauty")
 
 
 @pytest.mark.parametrize("dataset", NAMES)

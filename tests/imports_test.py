@@ -21,9 +21,9 @@ models.layers models.rqvae models.fsq models.encoder_decoder
 tokenizers.codecs
 decoding.prefix_index decoding.beam_search
 sharding optimizer checkpoint telemetry
-evaluators.tokenizer evaluators.retrieval evaluators.baselines
-train tokenizers.neural tokenizers.clustering workdir tables recommender
-tasks.prepare tasks.embed tasks.tokenizer tasks.retrieval tasks.recommend
+evaluators.tokenizer evaluators.retrieval evaluators.baselines evaluators.semantic_ids
+train tokenizers.neural tokenizers.clustering workdir tables pictures recommender
+tasks.prepare tasks.embed tasks.tokenizer tasks.tokenizer_report tasks.retrieval tasks.recommend
 main
 """.split()
 FILES = sorted(path for path in (ROOT / "genrec_jax").rglob("*.py") if path.name != "__init__.py")

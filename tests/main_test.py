@@ -147,6 +147,24 @@ def test_one_line_that_names_the_mistake_in_recommending(run, tmp_path, argument
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ([], "no --config.run: give the folder of a finished tokenizer run, or of a retrieval run"),
+        (["--config.run=nowhere"], "no finished run in nowhere: "),
+        (["--config.run=x", "--config.num_neighbours=0"], "--config.num_neighbours=0 must be at"),
+        (["--config.run=x", "--config.num_items=-1"], "--config.num_items=-1 must be at least 0"),
+    ],
+)
+def test_one_line_that_names_the_mistake_in_reporting(run, tmp_path, arguments, message):
+    arguments = ["--config=configs/tokenizer_report.py", *arguments]
+    status, out, err = run(*arguments, f"--workdir={tmp_path}")
+    assert status == 2 and out == ""
+    (line,) = err.splitlines()
+    assert line.startswith("error: ") and message in line
+    assert list(tmp_path.iterdir()) == []
+
+
 COMPACT = {
     "items.jsonl": [
         {"item_id": number, "title": f"{kind} {number}"}

@@ -136,7 +136,9 @@ def test_the_metrics_that_scripts_rely_on(retrieval):
         "reachable/test/recall@10",
     ):
         assert 0 <= metrics[name] < 50, name
-        assert name.removesuffix("/recall@10").removesuffix("/ndcg@10") in out
+        assert (
+            name.removesuffix("/recall@10").removesuffix("/ndcg@10").removesuffix("/usage") in out
+        )
     assert metrics["tokenizer/unique_after"] == 1
     assert metrics["data/num_users"] == 300
     for split in ("valid", "test", "test_new", "baseline/itemknn/test_new"):
@@ -296,6 +298,24 @@ def test_recommending_to_others_as_often_as_asked(environment, retrieval, tmp_pa
         lines = (tmp_path / "best" / "recommendations.jsonl").read_text().splitlines()
         assert [json.loads(line)["user_id"] for line in lines] == list(map(str, users))
         assert all(len(json.loads(line)["item_ids"]) == 5 for line in lines)
+
+
+def test_reporting_on_the_tokenizer_as_often_as_asked(environment, retrieval, tmp_path):
+    workdir, expected, _, _ = retrieval
+    arguments = ["--config=configs/tokenizer_report.py", f"--config.run={workdir}"]
+    before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*")}
+    for num_neighbours in (10, 5):
+        setting = f"--config.num_neighbours={num_neighbours}"
+        metrics, out, err = run(environment, [*arguments, setting], tmp_path)
+        assert metrics["tokenizer/unique_before"] == expected["tokenizer/unique_before"]
+        assert metrics["neighbours/chance_overlap"] == pytest.approx(num_neighbours / 199)
+        assert err == "" and "tokenizer/level_2 " in out and "categories/depth_1/prefix_3 " in out
+        assert "Items with equal codes, the largest groups first" in out
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("config.json", "metrics.json", "report.json"),
+        *("usage.png", "categories.png", "tree.png"),
+    }
+    assert {path: path.stat().st_mtime_ns for path in workdir.rglob("*")} == before
 
 
 def test_prepared_data_and_embeddings_are_shared(environment, tmp_path):

@@ -28,6 +28,44 @@ def test_rankings_have_a_line_each(capsys, monkeypatch):
     assert max(map(len, lines)) <= 80
 
 
+def test_numbered_things_of_a_kind_have_a_line_each(capsys, monkeypatch):
+    metrics = {
+        "tokenizer/level_0/usage": 0.5,
+        "tokenizer/level_0/dead_codes": 1128,
+        "tokenizer/unique_before": 0.875,
+        "tokenizer/level_1/usage": 1.0,
+        "tokenizer/level_1/dead_codes": 0,
+        "categories/depth_2/num_items": 7,
+        "categories/depth_2/prefix_1/ami": 0.25,
+        "neighbours/prefix_1/shared": 0.125,
+    }
+    lines = printed(capsys, monkeypatch, tables.print_metrics, metrics)
+    lines = [line.split() for line in lines]
+    first, second = (
+        lines.index([f"tokenizer/level_{n}", *rest])
+        for n, rest in enumerate((["0.5", "1,128"], ["1", "0"]))
+    )
+    assert second == first + 1 and lines[first - 2] == ["level", "usage", "dead_codes"]
+    assert lines[lines.index(["categories/depth_2", "7"]) - 2] == ["depth", "num_items"]
+    assert lines[lines.index(["categories/depth_2/prefix_1", "0.25"]) - 2] == ["prefix", "ami"]
+    assert lines[lines.index(["neighbours/prefix_1", "0.125"]) - 2] == ["prefix", "shared"]
+    assert ["tokenizer/unique_before", "0.875"] in lines
+
+
+def test_collisions_show_the_first_titles(capsys, monkeypatch):
+    titles = ["Soap [x2]", "C" * 200, "Brush", "Comb"]
+    groups = [
+        {"codes": [7, 255, n], "num_items": 1004, "num_texts": 3, "titles": titles}
+        for n in range(6)
+    ]
+    lines = printed(capsys, monkeypatch, tables.print_collisions, groups)
+    assert ["7", "255", "0", "1,004", "3", "Soap", "[x2]"] in [line.split() for line in lines]
+    assert sum("Brush" in line for line in lines) == 5  # groups
+    assert any("CCC…" in line for line in lines) and not any("Comb" in line for line in lines)
+    assert max(map(len, lines)) <= 80
+    assert printed(capsys, monkeypatch, tables.print_collisions, []) == []
+
+
 def test_examples_show_titles_side_by_side(capsys, monkeypatch):
     example = {
         "user_id": "u1",

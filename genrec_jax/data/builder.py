@@ -25,7 +25,7 @@ from genrec_jax.data import splits, text
 from genrec_jax.data.corpus import Corpus
 from genrec_jax.data.records import Source
 
-VERSION = "1.0.0"
+VERSION = "1.1.0"  # raise it when what is stored changes
 _log = logging.getLogger(__name__)
 
 
@@ -48,6 +48,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder):
                     "id": tfds.features.Text(),
                     "title": tfds.features.Text(),
                     "text": tfds.features.Text(),
+                    "categories": tfds.features.Sequence(tfds.features.Text()),
                     "items": tfds.features.Tensor(shape=(None,), dtype=np.int32),
                     "times": tfds.features.Tensor(shape=(None,), dtype=np.int64),
                 }
@@ -144,6 +145,7 @@ def load(path: pathlib.Path) -> Corpus:
         item_ids=[item["id"].decode() for item in items],
         titles=[item["title"].decode() for item in items],
         texts=[item["text"].decode() for item in items],
+        categories=[tuple(name.decode() for name in item["categories"]) for item in items],
         text_template=metadata["text_template"],
         user_ids=[user["id"].decode() for user in users],
         items=np.concatenate([user["items"] for user in users]),
@@ -161,18 +163,24 @@ def _read(builder, split: str) -> list[dict]:
 
 def _item_example(item: dict) -> dict:
     sentence = text.sentence(item)
-    return _example(item["item_id"], title=item.get("title") or sentence, text=sentence)
+    return _example(
+        item["item_id"],
+        title=item.get("title") or sentence,
+        text=sentence,
+        categories=next(filter(None, item.get("categories", ())), ()),
+    )
 
 
 def _user_example(user: dict) -> dict:
     return _example(user["user_id"], items=user["items"], times=user["times"])
 
 
-def _example(name, title="", text="", items=(), times=()) -> dict:
+def _example(name, title="", text="", categories=(), items=(), times=()) -> dict:
     return {
         "id": name.encode(),
         "title": title.encode(),
         "text": text.encode(),
+        "categories": [category.encode() for category in categories],
         "items": np.array(items, np.int32),
         "times": np.array(times, np.int64),
     }

@@ -19,6 +19,7 @@ class Corpus:
         item_ids: I names, as the source gives them.
         titles: I titles for people to read.
         texts: I sentences for an embedder to read.
+        categories: I paths of names, coarse to fine; () for an item that has none.
         text_template: version of the template that made `texts`.
         user_ids: U names.
         items: [N] int32 item positions, user after user, each user's oldest first.
@@ -31,6 +32,7 @@ class Corpus:
     item_ids: list[str]
     titles: list[str]
     texts: list[str]
+    categories: list[tuple[str, ...]]
     text_template: str
     user_ids: list[str]
     items: np.ndarray

@@ -27,6 +27,7 @@ from genrec_jax.data.text_files import all_lines, json_lines, lines, open_binary
 from genrec_jax.errors import UserError
 
 TEXT = pa.large_string()
+_PATHS = pa.large_list(pa.large_list(TEXT))  # what columns of JSON hold that may hold lists
 Column = pa.Array | pa.ChunkedArray
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".jsonl", ".jsonl.gz", ".parquet")
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -127,33 +128,43 @@ def _read_json_lines(path: pathlib.Path, flags: dict[str, str]) -> Table:
     rows = _json_rows(path, flags, names)
     while batch := list(itertools.islice(rows, _BATCH_ROWS)):
         for name, values in zip(flags, zip(*batch, strict=True), strict=True):
-            chunks[name].append(pa.array(values, TEXT))
+            chunks[name].append(pa.array(values, _json_type(flags[name])))
     if not names:
         raise UserError(f"{path} has no rows")
     columns = _find_columns(path, list(names), flags)
     return Table(
-        path, list(names), {name: pa.chunked_array(chunks[name], TEXT) for name in columns}
+        path,
+        list(names),
+        {name: pa.chunked_array(chunks[name], _json_type(flags[name])) for name in columns},
     )
+
+
+def _json_type(flag: str) -> pa.DataType:
+    return _PATHS if flag in ("", "text") else TEXT
 
 
 def _json_rows(
     path: pathlib.Path, flags: dict[str, str], names: dict[str, None]
-) -> Iterator[list[str | None]]:
-    """Yields the columns of each line as text and adds the line's keys to `names`.
+) -> Iterator[list[str | list[list[str]] | None]]:
+    """Yields each line's columns, as text or as paths of it, and adds its keys to `names`.
 
     Arrow's own reader takes text that looks like a date for one.
     """
+    types = list(map(_json_type, flags.values()))
     for number, record in json_lines(path):
         if not isinstance(record, dict):
             raise UserError(f"{path}:{number}: each line must be a JSON object")
         if not names.keys() >= record.keys():
             names.update(dict.fromkeys(record))
         values = [record.get(name) for name in flags]
-        for (name, flag), value in zip(flags.items(), values, strict=True):
-            if isinstance(value, list) and flag not in ("", "text"):
+        for name, kind, value in zip(flags, types, values, strict=True):
+            if isinstance(value, list) and kind == TEXT:
                 raise UserError(f"{path}:{number}: {name} must be text or a number, not {value!r}")
         try:
-            yield [value_as_text(value) for value in values]
+            yield [
+                value_as_text(value) if kind == TEXT else _as_paths(value)
+                for kind, value in zip(types, values, strict=True)
+            ]
         except TypeError as error:
             raise UserError(
                 f"{path}:{number}: a value is neither text nor a number: {error}: flatten it, or "
@@ -246,6 +257,35 @@ def texts(table: Table, column: str) -> list[str]:
             f"{table.path}: {column} must be text, not {values.type}: name other columns by "
             "--config.data.text"
         ) from error
+
+
+def paths(table: Table, column: str) -> list[list[str]]:
+    """Returns the first path of names in each row of a column that `texts` can read.
+
+    Of lists in lists it is the first one; another list is a path itself, and so is text. Bars part
+    names ("Adventure|Comedy").
+    """
+    values = table.columns[column]
+    if not pa.types.is_nested(values.type):
+        values = as_text(table, column)
+    first = (next(iter(_as_paths(value)), []) for value in values.to_pylist())
+    names = ([part.strip() for name in path for part in name.split("|")] for path in first)
+    return [list(filter(None, path)) for path in names]
+
+
+def _as_paths(value: Any) -> list[list[str]]:
+    """Returns the names in a value of JSON, or in the lists of one, those of each list together.
+
+    Raises:
+        TypeError: if there is an object in it.
+    """
+    values = value if isinstance(value, list) else [value]
+    if any(isinstance(entry, list) for entry in values):
+        groups = [entry if isinstance(entry, list) else [entry] for entry in values]
+    else:
+        groups = [values]
+    names = ([*filter(None, map(value_as_text, _flatten(group)))] for group in groups)
+    return [group for group in names if group]
 
 
 def as_text(table: Table, column: str) -> pa.ChunkedArray:

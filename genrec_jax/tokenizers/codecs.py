@@ -60,6 +60,16 @@ def balanced_levels(balance: str, num_levels: int) -> tuple[int, ...]:
     return tuple(range(first, num_levels))
 
 
+def reconstruct(codec: Codec, params: Any, latents: jax.Array) -> jax.Array:
+    """Returns [B, E] of quantised latents [B, C]: what is decoded, as the embeddings were.
+
+    Columns that are 0 or 1 there are the chances of a 1.
+    """
+    x_hat = codec.decode(params, latents)
+    split = x_hat.shape[-1] - codec.num_categorical
+    return jnp.concatenate([x_hat[:, :split], jax.nn.sigmoid(x_hat[:, split:])], axis=-1)
+
+
 def _rqvae(settings: Mapping[str, Any], embedding_dim: int) -> tuple[layers.Model, Codec]:
     level_sizes = sizes_of(settings)
     names = (

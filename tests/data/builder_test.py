@@ -14,7 +14,11 @@ from genrec_jax.data import builder
 from genrec_jax.data.records import Records, Source
 from genrec_jax.errors import UserError
 
-ITEMS = [{"item_id": "ä", "title": "Söap", "brand": "Acme"}, {"item_id": "b", "text": "bare"}]
+ITEMS = [
+    {"item_id": "ä", "title": "Söap", "brand": "Acme", "categories": [["Bäth", "Soap"], ["Gifts"]]},
+    {"item_id": "b", "text": "bare"},
+    {"item_id": "c", "title": "Box", "categories": [[], ["Gifts"]]},
+]
 USERS = [
     {"user_id": "u1", "items": [1, 0, 1], "times": [5, -1, 7]},
     {"user_id": "u2", "items": [], "times": []},
@@ -28,9 +32,14 @@ def source(content_hash="abc", users=USERS):
 
 def test_what_was_written_is_read(tmp_path):
     corpus = builder.load(builder.prepare(source(), tmp_path))
-    assert corpus.item_ids == ["ä", "b"]
-    assert corpus.titles == ["Söap", "bare"]  # an item without a title is called by its text
-    assert corpus.texts == ["Title: Söap; Brand: Acme", "bare"]
+    assert corpus.item_ids == ["ä", "b", "c"]
+    assert corpus.titles == ["Söap", "bare", "Box"]  # an item without a title is called by its text
+    assert corpus.texts == [
+        "Title: Söap; Brand: Acme; Categories: Bäth, Soap, Gifts",
+        "bare",
+        "Title: Box; Categories: Gifts",
+    ]
+    assert corpus.categories == [("Bäth", "Soap"), (), ("Gifts",)]  # the first path with names
     assert corpus.user_ids == ["u1", "u2", "u3"]
     np.testing.assert_array_equal(corpus.items, [1, 0, 1, 0])
     np.testing.assert_array_equal(corpus.offsets, [0, 3, 3, 4])

@@ -22,6 +22,7 @@ def make(histories=HISTORIES, num_items=10, texts=None):
         item_ids=[f"i{n}" for n in range(num_items)],
         titles=[f"Item {n}" for n in range(num_items)],
         texts=texts or [f"text {n}" for n in range(num_items)],
+        categories=[()] * num_items,
         text_template="1",
         user_ids=[f"u{n}" for n in range(len(histories))],
         items=np.array([item for history in histories for item in history], np.int32),
@@ -147,6 +148,8 @@ def test_the_fingerprint_covers_names_texts_and_order(change):
     plain = corpus_lib.fingerprint(make())
     assert plain == corpus_lib.fingerprint(make([[1]]))  # histories are not the catalogue
     other = make()
+    other.categories[3] = ("Bath",)  # nor are these, which no embedder reads
+    assert plain == corpus_lib.fingerprint(other)
     if change == "name":
         other.item_ids[3] = "i3x"
     elif change == "text":

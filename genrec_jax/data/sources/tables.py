@@ -35,8 +35,9 @@ from genrec_jax.data.records import Records, Source
 from genrec_jax.data.splits import UNKNOWN_TIME
 from genrec_jax.errors import UserError
 
-_VERSION = "2"
+_VERSION = "3"
 _TEXT_COLUMNS = ("title", "brand", "categories", "genres", "description", "text")
+_CATEGORY_COLUMNS = ("categories", "genres")  # of those that make the text, the first one there
 # What text may be read as, and the decimals of seconds that are cut off to do so, for Arrow takes
 # no more than the unit has. Nanoseconds reach from 1678 to 2262.
 _TIME_TYPES = (
@@ -88,7 +89,8 @@ def source(
             rounded down to whole numbers, dates as seconds since 1970 (UTC). If empty, the rows
             are taken to be in the order of time.
         text: the columns that make an item's text, with commas between. If empty, those of
-            `title`, `brand`, `categories`, `genres`, `description` and `text` that are there.
+            `title`, `brand`, `categories`, `genres`, `description` and `text` that are there. If
+            `categories`, or else `genres`, is one of the columns, it is the items' categories too.
         k_core: how many events each user and each item must have; 0 for no such rule.
 
     Raises:
@@ -155,6 +157,12 @@ def _read_items(path: pathlib.Path, id_column: str, text: str) -> list[dict]:
             f"{path}: {' and '.join(columns)} are empty in all rows: name other columns by "
             "--config.data.text"
         )
+    categories = next((name for name in _CATEGORY_COLUMNS if name in columns), None)
+    if categories:
+        paths = table_files.paths(table, categories)
+        records = [
+            record | {"categories": [path]} for record, path in zip(records, paths, strict=True)
+        ]
     return records
 
 

@@ -136,6 +136,27 @@ def test_lists_in_texts(tmp_path, suffix):
         "",
         "Title: Brush",
     ]
+    assert [item["categories"] for item in found] == [[["Drama", "Noir"]], [[]], [[]]]
+
+
+@pytest.mark.parametrize("suffix", table_files.SUFFIXES)
+def test_names_between_bars_are_categories(tmp_path, suffix):
+    items = ITEMS | {"genres": ["Drama|Noir", None, " Noir | "]}
+    found, _, _ = read(tmp_path, items, suffixes=(suffix, ".csv"))
+    assert [item["categories"] for item in found] == [[["Drama", "Noir"]], [[]], [["Noir"]]]
+    assert found[0]["text"] == "Title: Soap; Brand: Acme; Genres: Drama|Noir"
+    found, _, _ = read(tmp_path, items, suffixes=(suffix, ".csv"), text="title,brand")
+    assert not any("categories" in item for item in found)  # only the columns named are read
+    found, _, _ = read(tmp_path, items | {"categories": ["a", "b", "c"]})
+    assert [item["categories"] for item in found] == [[["a"]], [["b"]], [["c"]]]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_of_several_paths_the_first_is_the_category(tmp_path, suffix):
+    paths = [[["Bath, Body", "Soap"], ["Gifts"]], [[], ["Gifts"]], None]
+    found, _, _ = read(tmp_path, ITEMS | {"categories": paths}, suffixes=(suffix, ".csv"))
+    assert [item["categories"] for item in found] == [[["Bath, Body", "Soap"]], [["Gifts"]], [[]]]
+    assert found[0]["text"] == "Title: Soap; Brand: Acme; Categories: Bath, Body, Soap, Gifts"
 
 
 def test_duplicates_count_once_and_repeats_as_often_as_they_are(tmp_path):
@@ -329,6 +350,8 @@ def test_movielens():
     assert (len(records.items), len(users)) == (9742, 610)
     assert records.facts == NOTHING_LEFT_OUT
     assert records.items[0]["title"] == "Toy Story (1995)"
+    (genres,) = records.items[0]["categories"]
+    assert genres == ["Adventure", "Animation", "Children", "Comedy", "Fantasy"]
     events = [
         (user["user_id"], records.items[place]["item_id"], time)
         for user in users

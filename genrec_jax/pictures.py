@@ -1,0 +1,184 @@
+"""Pictures of semantic IDs, as PNG files.
+
+They are drawn without pyplot, so no display is needed and nothing global is changed.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib import figure, ticker
+
+from genrec_jax import errors, files
+from genrec_jax.evaluators import semantic_ids as evaluator
+from genrec_jax.evaluators.semantic_ids import Branch
+from genrec_jax.quantizers import health
+
+_DPI = 150
+_MAX_COLUMNS = 4  # of panels side by side
+_NUM_CATEGORIES = 20
+_BRANCHES = (4, 3, 2)  # of the tree, level by level
+_NUM_TITLES, _TITLE_WIDTH = 2, 72  # of each of its leaves
+_COLOUR, _ACCENT, _FAINT = "#2c5f8a", "#c4532d", "#9aa5b1"
+
+
+def usage(path: str | os.PathLike, codes: np.ndarray, codebooks: Sequence[np.ndarray]) -> None:
+    """Draws for each level how many items have each code, falling.
+
+    Args:
+        codes: [I, Q].
+        codebooks: one array [K, C] a level, of which K may differ.
+    """
+    num_columns = min(len(codebooks), _MAX_COLUMNS)
+    num_rows = -(-len(codebooks) // num_columns)
+    drawing = figure.Figure((4.2 * num_columns, 3.4 * num_rows), layout="constrained")
+    axes = drawing.subplots(num_rows, num_columns, sharey=True, squeeze=False)
+    for level, (codebook, axis) in enumerate(zip(codebooks, axes.flat, strict=False)):
+        size = len(codebook)
+        counts = np.bincount(codes[:, level], minlength=size)
+        axis.stairs(np.sort(counts)[::-1], np.arange(size + 1), fill=True, color=_COLOUR)
+        axis.axhline(len(codes) / size, color=_ACCENT, linestyle="--", linewidth=1)
+        values = health.level_report(codes[:, level], codebook)
+        axis.set_title(
+            f"level {level}: {values['dead_codes']:,} of {size:,} codes dead\n"
+            f"perplexity {values['perplexity']:,.0f}, Gini {values['gini']:.2f}",
+            fontsize=10,
+        )
+        axis.set_xlim(0, size)
+        axis.xaxis.set_major_locator(ticker.MaxNLocator(5, integer=True))
+        axis.spines[["top", "right"]].set_visible(False)
+    for axis in axes.flat[len(codebooks) :]:
+        axis.remove()
+    axes[0, 0].annotate(
+        "if all were equal",
+        (len(codebooks[0]), len(codes) / len(codebooks[0])),
+        xytext=(0, 3),
+        textcoords="offset points",
+        ha="right",
+        color=_ACCENT,
+        fontsize=9,
+    )
+    drawing.supxlabel("codes, the most common first", fontsize=10)
+    drawing.supylabel("items", fontsize=10)
+    _save(drawing, path)
+
+
+def categories(path: str | os.PathLike, codes: np.ndarray, labels: Sequence[str | None]) -> None:
+    """Draws which categories the items of each first code [I] have.
+
+    Args:
+        labels: see `evaluators.semantic_ids.category_labels`.
+    """
+    table = evaluator.category_table(codes, labels, _NUM_CATEGORIES)
+    per_code, per_category = table.counts.sum(axis=0), table.counts.sum(axis=1)
+    height = 1.9 + 0.27 * len(table.labels)
+    drawing = figure.Figure((13, height), layout="constrained")
+    top, main = drawing.subplots(2, 1, sharex=True, height_ratios=[0.8, 0.27 * len(table.labels)])
+    edges = np.arange(len(table.codes) + 1)
+    top.stairs(per_code, edges, fill=True, color=_COLOUR)
+    top.set_ylabel("items", fontsize=9)
+    top.spines[["top", "right"]].set_visible(False)
+    top.tick_params(bottom=False, labelsize=8)
+    mesh = main.pcolormesh(
+        edges,
+        np.arange(len(table.labels) + 1),
+        table.counts / per_code,
+        cmap="Blues",
+        vmin=0,
+        vmax=1,
+        rasterized=True,
+    )
+    main.invert_yaxis()
+    named = zip(table.labels, per_category, strict=True)
+    main.set_yticks(
+        np.arange(len(table.labels)) + 0.5,
+        [f"{_short(label, 44)}  ({count:,})" for label, count in named],
+        fontsize=9,
+        parse_math=False,
+    )
+    main.hlines(np.arange(1, len(table.labels)), 0, len(edges) - 1, color=_FAINT, linewidth=0.3)
+    main.tick_params(left=False, bottom=False, labelbottom=False)
+    main.set_xlabel(f"{len(table.codes):,} first codes, by their most common category", fontsize=10)
+    bar = drawing.colorbar(mesh, ax=[top, main], fraction=0.02, pad=0.01, aspect=40)
+    bar.set_label("share of the code's items", fontsize=9)
+    bar.ax.tick_params(labelsize=8)
+    _save(drawing, path)
+
+
+def tree(
+    path: str | os.PathLike,
+    codes: np.ndarray,
+    titles: Sequence[str],
+    labels: Sequence[str | None],
+    popularity: np.ndarray,
+) -> None:
+    """Draws the largest branches of the tree of prefixes, with titles at their ends.
+
+    Args:
+        codes: [I, Q].
+        titles: of the items.
+        labels: see `evaluators.semantic_ids.category_labels`.
+        popularity: [I], by which the titles of a branch are chosen.
+    """
+    branches = evaluator.largest_branches(codes, _BRANCHES[: codes.shape[1]])
+    num_levels = min(codes.shape[1], len(_BRANCHES))
+    drawing = figure.Figure((15, 1), layout="constrained")
+    axis = drawing.subplots()
+    axis.set_axis_off()
+    row = 0.0
+
+    def text(x, y, words):
+        axis.text(x, y, words, va="center", fontsize=8, parse_math=False)
+
+    def draw(branch: Branch, prefix: str, level: int) -> float:
+        """Draws a branch with all below it, and returns where it stands."""
+        nonlocal row
+        prefix = f"{prefix} {branch.code}".strip()
+        if branch.branches:
+            ys = [draw(below, prefix, level + 1) for below in branch.branches]
+        else:
+            popular = branch.items[np.argsort(-popularity[branch.items], kind="stable")]
+            shown = popular[:_NUM_TITLES]
+            ys = [row + (_NUM_TITLES - len(shown)) / 2 + place for place in range(len(shown))]
+            for y, item in zip(ys, shown, strict=True):
+                text(num_levels, y, _short(titles[item], _TITLE_WIDTH))
+            row += _NUM_TITLES + 0.35
+        y = (ys[0] + ys[-1]) / 2
+        for below in ys:
+            _connect(axis, level + 0.62, y, level + 0.98, below)
+        text(level, y, _node(branch, prefix, labels))
+        return y
+
+    for branch in branches:
+        draw(branch, "", 0)
+        row += 0.6
+    axis.set_xlim(-0.05, num_levels + 1.6)
+    axis.set_ylim(row, -1)
+    drawing.set_figheight(0.17 * row + 0.4)
+    _save(drawing, path)
+
+
+def _node(branch: Branch, prefix: str, labels: Sequence[str | None]) -> str:
+    found = Counter(labels[item] for item in branch.items if labels[item] is not None)
+    num_items = len(branch.items)
+    text = f"{prefix}  ({num_items:,} item{'s' * (num_items > 1)})"
+    for label, count in found.most_common(1):
+        text += f"\n{count / num_items:.0%} {_short(label, 28)}"
+    return text
+
+
+def _connect(axis, x, y, x_to, y_to) -> None:
+    """Draws a smooth line from a node to one on its right."""
+    t = np.linspace(0, 1, 30)
+    axis.plot(x + (x_to - x) * t, y + (y_to - y) * (3 - 2 * t) * t**2, color=_FAINT, linewidth=0.8)
+
+
+def _short(text: str, width: int) -> str:
+    text = errors.one_line(text)
+    return text if len(text) <= width else f"{text[: width - 1].rstrip()}…"
+
+
+def _save(drawing: figure.Figure, path: str | os.PathLike) -> None:
+    with files.replacing(path) as partial:
+        drawing.savefig(partial, format="png", dpi=_DPI)
