@@ -38,7 +38,7 @@ def run(config, workdir: pathlib.Path, cache_dir: pathlib.Path | None = None) ->
     _check(config)
     cache_dir = pathlib.Path(cache_dir or config.cache_dir or workdir / "cache")
     corpus = datasets.load(cache_dir, **config.data.to_dict())
-    is_held_out = _hold_out(corpus.num_items, config.held_out_share, config.seed)
+    is_held_out = _hold_out(corpus.num_items, config.held_out_share, config.seed) | corpus.is_cold
     num_trained = int((~is_held_out).sum())
     if num_trained < config.model.codebook_size:
         raise UserError(
@@ -47,6 +47,7 @@ def run(config, workdir: pathlib.Path, cache_dir: pathlib.Path | None = None) ->
         )
     embeddings = embedders.embed(corpus, cache_dir, **config.embedder.to_dict())
     sees_interactions = "collaborative" in embedders.split_names(config.embedder.name)
+    sees_interactions |= corpus.is_cold.any()  # by the items that it leaves out
 
     mesh = sharding.make_mesh()
     data = sharding.replicate(mesh, embeddings[~is_held_out])
