@@ -16,7 +16,7 @@ data.builder data.datasets data.history_files data.embedding_files data.embedder
 quantizers.vector quantizers.residual quantizers.kmeans quantizers.collisions quantizers.health
 losses metrics
 models.layers models.rqvae models.encoder_decoder
-decoding.prefix_index decoding.beam_search
+decoding.prefix_index decoding.beam_search decoding.reserve
 sharding optimizer checkpoint telemetry
 evaluators.tokenizer evaluators.retrieval evaluators.baselines
 train workdir tables recommender
