@@ -33,6 +33,8 @@ def data(dataset: str) -> ConfigDict:
     config.split = "leave_one_out"  # or "temporal", at the times after which these shares lie:
     config.valid_share = 0.1
     config.test_share = 0.1
+    config.cold_share = 0.0  # of the items to predict in the test: nothing is trained on them
+    config.cold_seed = 0  # chooses them
     config.synthetic_shop = ConfigDict({"seed": 0, "num_users": 8000, "num_items": 1000})
     return config
 

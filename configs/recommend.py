@@ -8,7 +8,7 @@ Unlike the other stages it computes anew at every command, since the files that 
 changed.
 """
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_dict
 
 from genrec_jax.errors import UserError
 
@@ -29,6 +29,8 @@ def get_config(arg: str = "") -> ConfigDict:
     config.unknown = "error"  # on items that the run does not know, or "skip" them
     config.k = 10
     config.exclude_history = True
+    # Of the places, at least, for items that training lacked; without one, the evaluation's.
+    config.unseen_share = config_dict.placeholder(float)
     config.batch_size = 0  # histories at once; 0 for as many as in the run's evaluation
     config.output = ""  # .jsonl or .parquet; default WORKDIR/recommendations.jsonl
     config.num_examples = 3

@@ -68,6 +68,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.eval.num_beams = 50
     config.eval.batch_size = 512
     config.eval.max_users = 0  # a seeded sample of so many users; 0 for all
+    config.eval.unseen_share = 0.0  # of the places, at least, for items that training lacks
     config.num_examples = 3
 
     if dataset == "synthetic" or smoke:

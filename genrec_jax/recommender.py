@@ -15,7 +15,7 @@ import numpy as np
 
 from genrec_jax import checkpoint, sharding
 from genrec_jax.data.corpus import Samples
-from genrec_jax.decoding import prefix_index
+from genrec_jax.decoding import prefix_index, reserve
 from genrec_jax.errors import UserError
 from genrec_jax.evaluators import retrieval as evaluator
 from genrec_jax.models import encoder_decoder
@@ -57,9 +57,15 @@ class Recommender:
         self._mesh = sharding.make_mesh()
         model = encoder_decoder.from_config(self.config, meta["level_sizes"])
         self._search = evaluator.make_search(model, self._mesh, self.config["max_history"])
-        index = prefix_index.build(arrays["semantic_ids"])
-        self._params, self._semantic_ids, self._index = sharding.replicate(
-            self._mesh, (arrays["state"]["params"], arrays["semantic_ids"], index)
+        semantic_ids = arrays["semantic_ids"]
+        self._unseen = meta.get("unseen_items")  # which runs of before do not say
+        unseen_index = None
+        if self._unseen:
+            is_unseen = np.isin(np.arange(len(semantic_ids)), self._unseen)
+            unseen_index = prefix_index.build(semantic_ids, is_unseen)
+        index = prefix_index.build(semantic_ids)
+        self._params, self._semantic_ids, self._index, self._unseen_index = sharding.replicate(
+            self._mesh, (arrays["state"]["params"], semantic_ids, index, unseen_index)
         )
 
     @classmethod
@@ -89,6 +95,7 @@ class Recommender:
         k: int = 10,
         *,
         exclude_history: bool = True,
+        unseen_share: float | None = None,
         unknown: str = "error",
         users: Sequence[int] | None = None,
     ) -> list[Recommendations]:
@@ -99,12 +106,17 @@ class Recommender:
                 (`max_history` of the run's config).
             k: how many items.
             exclude_history: whether items of a history, the whole of it, are not recommended.
+            unseen_share: the share of the places for items that the run was not trained on: of the
+                first r items, for each r, so many are such, rounded down, as far as there are any.
+                Scores then need not descend: at a reserved place they are of the probability among
+                such items. None for the share of the run's evaluation.
             unknown: `error`, or `skip` to do as if items that the catalogue lacks were not there.
             users: the numbers of the histories' users in the run's data set, which a model with
                 user tokens reads, others not.
 
         Raises:
-            UserError: if k is below 1, items are unknown, or users are missing.
+            UserError: if k is below 1, items are unknown, users are missing, or the share is not
+                from 0 to below 1 or is one of a run that does not say what it was trained on.
         """
         if unknown not in UNKNOWN:
             raise UserError(f"unknown={unknown!r}: choose one of {', '.join(UNKNOWN)}")
@@ -119,7 +131,10 @@ class Recommender:
                     "unknown='skip'"
                 )
             known.append(places)
-        return list(self.stream(known, k, exclude_history=exclude_history, users=users))
+        results = self.stream(
+            known, k, exclude_history=exclude_history, unseen_share=unseen_share, users=users
+        )
+        return list(results)
 
     def places(self, history: Iterable[str | int]) -> tuple[np.ndarray, list[str]]:
         """Returns where a history's items stand in the catalogue, and the ids that it lacks."""
@@ -134,11 +149,15 @@ class Recommender:
         k: int,
         *,
         exclude_history: bool,
+        unseen_share: float | None,
         users: Sequence[int] | None,
     ) -> Iterator[Recommendations]:
         """Yields what `recommend` returns, for histories that are places in the catalogue."""
         if k < 1:
             raise UserError(f"k={k} must be at least 1")
+        if unseen_share is None:
+            unseen_share = self.config["eval"].get("unseen_share", 0.0)
+        self._check_share(unseen_share)
         if users is None:
             if self.config["model"]["num_user_bins"]:
                 raise UserError(
@@ -157,13 +176,23 @@ class Recommender:
             "num_beams": min(max(self.config["eval"]["num_beams"], k), len(self.item_ids)),
             "num_excluded": length if exclude_history else 0,
         }
-        batches = (slice(first, first + rows) for first in range(0, len(histories), rows))
-        calls = (
-            self._call(histories[batch], users[batch], (rows, length), options) for batch in batches
-        )
-        found = (
-            best for items, scores in _one_ahead(calls) for best in zip(items, scores, strict=True)
-        )
+        batches = [slice(first, first + rows) for first in range(0, len(histories), rows)]
+
+        def find(index, **more):
+            return _one_ahead(
+                self._call(index, histories[batch], users[batch], (rows, length), options | more)
+                for batch in batches
+            )
+
+        results = find(self._index, renormalize=False)
+        if unseen_share and self._unseen:
+            is_unseen = np.asarray(self._unseen_index.is_there)
+            unseen_results = find(self._unseen_index, renormalize=True)
+            results = (
+                reserve.fill(*best, *unseen, is_unseen, unseen_share)
+                for best, unseen in zip(results, unseen_results, strict=True)
+            )
+        found = (best for items, scores in results for best in zip(items, scores, strict=True))
         for items, scores in itertools.islice(found, len(histories)):
             items = items[:k][items[:k] >= 0]
             yield Recommendations(
@@ -172,7 +201,17 @@ class Recommender:
                 [self.titles[item] for item in items],
             )
 
-    def _call(self, histories, users, shape: tuple[int, int], options: dict[str, int]):
+    def _check_share(self, unseen_share: float) -> None:
+        if not 0 <= unseen_share < 1:
+            raise UserError(f"unseen_share={unseen_share} must be at least 0 and below 1")
+        if unseen_share and self._unseen is None:
+            raise UserError(
+                f"unseen_share={unseen_share} needs to know what this run was trained on, which it "
+                "does not say, as it was made before runs did: train it again, or leave out the "
+                "share"
+            )
+
+    def _call(self, index, histories, users, shape: tuple[int, int], options: dict[str, int]):
         """Searches for a batch of histories, laid side by side and filled up to `shape`."""
         items = np.zeros(shape, np.int32)
         user, start, target = np.zeros((3, len(items)), np.int32)
@@ -188,7 +227,7 @@ class Recommender:
                 "items": sharding.replicate(self._mesh, items.ravel()),
                 "semantic_ids": self._semantic_ids,
             },
-            self._index,
+            index,
             jax.device_put(Samples(user, start, target), sharding.over_rows(self._mesh)),
             **options,
         )

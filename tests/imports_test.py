@@ -10,7 +10,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 # From top to bottom; `data.sources` stands for all files in that folder.
 ORDER = """
 errors checks files lookup
-data.records data.splits data.corpus data.text data.histories
+data.records data.splits data.corpus data.cold_start data.text data.histories
 data.k_core data.text_files data.table_files data.sources
 data.builder data.datasets data.history_files data.embedding_files data.embedders data.batches
 quantizers.sinkhorn quantizers.vector quantizers.residual quantizers.ema quantizers.fsq
@@ -19,7 +19,7 @@ quantizers.nearest_ids quantizers.collisions quantizers.health
 losses metrics
 models.layers models.rqvae models.fsq models.encoder_decoder
 tokenizers.codecs
-decoding.prefix_index decoding.beam_search
+decoding.prefix_index decoding.beam_search decoding.reserve
 sharding optimizer checkpoint telemetry
 evaluators.tokenizer evaluators.retrieval evaluators.baselines evaluators.semantic_ids
 train tokenizers.neural tokenizers.clustering workdir tables pictures recommender

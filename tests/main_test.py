@@ -83,10 +83,23 @@ RQVAE, RETRIEVAL = "--config=configs/rqvae.py:smoke", "--config=configs/retrieva
         ([RQVAE, "--config.model.distance=l1"], "choose one of euclidean, cosine"),
         ([RQVAE, "--config.model.temperature=0.0"], "model.temperature=0.0 must be above 0"),
         ([RQVAE, "--config.model.simvq=True"], "none can start anew: give --config.reset_every=0"),
+        (
+            [RQVAE, "--config.data.cold_share=1.0"],
+            "--config.data.cold_share=1.0 must be at least 0",
+        ),
+        (
+            [RQVAE, "--config.data.cold_share=0.001"],
+            "to predict in the test is none: give more, or",
+        ),
+        ([RQVAE, "--config.data.cold_seed=-1"], "--config.data.cold_seed=-1 must be at least 0"),
         ([RQVAE, "--config.data.synthetic_shop.num_items=9"], "num_items=9 must be at least 100"),
         ([RETRIEVAL, "--config.model.activation=tanh"], "choose one of relu, gelu, silu"),
         ([RETRIEVAL, "--config.dtype=half"], "choose one of auto, float32, bfloat16"),
         ([RETRIEVAL, "--config.model.dropout=1.0"], "--config.model.dropout=1.0 must be at least"),
+        (
+            [RETRIEVAL, "--config.eval.unseen_share=1.0"],
+            "--config.eval.unseen_share=1.0 must be at",
+        ),
         ([RETRIEVAL, "--config.num_examples=-1"], "--config.num_examples=-1 must be at least 0"),
         (
             [RETRIEVAL, "--config.tokenizer_config.batch_size=30"],
@@ -126,6 +139,12 @@ def test_one_line_that_names_the_mistake(run, tmp_path, arguments, message):
         (["--config.run=nowhere"], "no finished run in nowhere: "),
         (["--config.run=x", "--config.k=0"], "--config.k=0 must be at least 1"),
         (["--config.run=x", "--config.split=train"], "is unknown: choose one of all, valid, test"),
+        (["--config.run=x", "--config.unseen_share=1"], "unseen_share=1.0 must be at least 0 and"),
+        (["--config.run=x", "--config.unseen_share=many"], "unseen_share"),
+        (
+            ["--config.run=x", "--config.unseen_share=.1", "--config.scorer=itemknn"],
+            "--config.unseen_share=0.1 is for the model, not for --config.scorer=itemknn: leave",
+        ),
         (["--config.run=x", "--config.unknown=ignore"], "is unknown: choose one of error, skip"),
         (
             ["--config.run=x", "--config.output=a.csv"],

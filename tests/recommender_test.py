@@ -38,15 +38,16 @@ CONFIG = {
         "use_separator": False,
         "num_user_bins": 0,
     },
-    "eval": {"num_beams": NUM_BEAMS, "batch_size": 8},
+    "eval": {"num_beams": NUM_BEAMS, "batch_size": 8, "unseen_share": 0.0},
 }
+IS_UNSEEN = np.arange(NUM_ITEMS) % 5 == 2
 WITH_USERS = CONFIG | {"model": CONFIG["model"] | {"num_user_bins": 4}}
 
 
 class World:
     """A random model, exported as a run does it, and the evaluator of a run with that model."""
 
-    def __init__(self, folder, config):
+    def __init__(self, folder, config, meta={}):  # noqa: B006
         rng = np.random.default_rng(0)
         lengths = rng.integers(3, 9, NUM_USERS)
         self.corpus = make([rng.integers(0, NUM_ITEMS, n).tolist() for n in lengths], NUM_ITEMS)
@@ -64,7 +65,9 @@ class World:
                 "item_ids": ITEM_IDS,
                 "titles": TITLES,
                 "level_sizes": LEVEL_SIZES,
-            },
+                "unseen_items": np.flatnonzero(IS_UNSEEN).tolist(),
+            }
+            | meta,
         )
         self.folder, self.recommender = folder, Recommender.load(folder)
         self.samples = corpus_lib.held_out_samples(self.corpus, "test")
@@ -74,15 +77,17 @@ class World:
         return [[ITEM_IDS[item] for item in self.corpus.items[a:b]] for a, b in places]
 
     @functools.cache  # noqa: B019
-    def evaluate(self, num_beams, exclude_history):
+    def evaluate(self, num_beams, exclude_history, unseen_share=0.0):
         """Returns the item ids and the scores, in which -inf marks places that stay empty."""
         mesh = sharding.make_mesh()
+        unseen_index = prefix_index.build(self.ids, IS_UNSEEN) if unseen_share else None
         data = {"items": self.corpus.items, "semantic_ids": self.ids}
         evaluator = retrieval.Evaluator(
             self.model,
             mesh,
             sharding.replicate(mesh, data),
-            sharding.replicate(mesh, prefix_index.build(self.ids)),
+            *sharding.replicate(mesh, (prefix_index.build(self.ids), unseen_index)),
+            unseen_share=unseen_share,
             max_history=MAX_HISTORY,
             longest_history=8,
             num_beams=num_beams,
@@ -121,6 +126,56 @@ def test_fewer_than_all_beams_are_the_best_of_them(world):
     results = world.recommender.recommend(world.histories(), 2, exclude_history=True)
     item_ids, scores = world.evaluate(NUM_BEAMS, True)
     assert_same(results, [row[:2] for row in item_ids], scores)
+
+
+@pytest.mark.parametrize("exclude", [True, False])
+def test_a_share_of_the_places_is_for_unseen_items(world, exclude):
+    histories = world.histories()
+    results = world.recommender.recommend(
+        histories, NUM_BEAMS, exclude_history=exclude, unseen_share=0.4
+    )
+    assert_same(results, *world.evaluate(NUM_BEAMS, exclude, 0.4))
+    unseen = set(np.array(ITEM_IDS)[IS_UNSEEN])
+    for best, history in zip(results, histories, strict=True):
+        assert len(unseen & set(best.item_ids[:5])) >= 2 and len(set(best.item_ids)) == NUM_BEAMS
+        assert not exclude or not set(best.item_ids) & set(history)
+    assert results != world.recommender.recommend(histories, NUM_BEAMS, exclude_history=exclude)
+    # A shorter list is the beginning of a longer one.
+    shorter = world.recommender.recommend(histories, 5, exclude_history=exclude, unseen_share=0.4)
+    assert_same(
+        shorter,
+        [best.item_ids[:5] for best in results],
+        [np.array(best.scores) for best in results],
+    )
+
+
+def test_the_share_is_that_of_the_evaluation_unless_said_otherwise(world, tmp_path):
+    histories, reserved = world.histories(), {"unseen_share": 0.4}
+    other = World(tmp_path, CONFIG | {"eval": CONFIG["eval"] | reserved}).recommender
+    expected = world.recommender.recommend(histories, 5, unseen_share=0.4)
+    assert other.recommend(histories, 5) == expected
+    assert other.recommend(histories, 5, unseen_share=0) == world.recommender.recommend(
+        histories, 5
+    )
+
+
+def test_where_all_items_were_trained_on_there_is_nothing_to_reserve(world, tmp_path):
+    other = World(tmp_path, CONFIG, {"unseen_items": []}).recommender
+    plain = world.recommender.recommend(world.histories(), 5)
+    assert other.recommend(world.histories(), 5, unseen_share=0.4) == plain
+
+
+def test_a_run_of_before_does_not_say_what_it_was_trained_on(world, tmp_path):
+    World(tmp_path, CONFIG | {"eval": {"num_beams": NUM_BEAMS, "batch_size": 8}})
+    arrays, meta = checkpoint.load_export(tmp_path, ("state", "semantic_ids"))
+    del meta["unseen_items"]
+    before = Recommender(arrays, meta, None)
+    plain = world.recommender.recommend(world.histories(), 5)
+    assert before.recommend(world.histories(), 5) == plain
+    with pytest.raises(
+        UserError, match=r"does not say, as it was made .*: train it again, or leave"
+    ):
+        before.recommend(world.histories(), 5, unseen_share=0.4)
 
 
 def test_ten_new_items_are_what_is_asked_for_unless_said_otherwise(recommender):
@@ -198,6 +253,7 @@ def test_unknown_items(recommender):
     [
         ({"histories": [[]], "k": 0}, "k=0 must be at least 1"),
         ({"histories": [[]], "unknown": "ignore"}, "unknown='ignore': choose one of error, skip"),
+        ({"histories": [[]], "unseen_share": 1}, "unseen_share=1 must be at least 0 and below 1"),
         ({"histories": ["104"]}, r"histories\[0\] is '104', not a list of item ids"),
         ({"histories": [[], []], "users": [1]}, "1 users for 2 histories: give one for each"),
     ],

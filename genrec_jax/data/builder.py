@@ -152,6 +152,7 @@ def load(path: pathlib.Path) -> Corpus:
         offsets=offsets,
         times=times if len(times) else None,
         splits=splits.leave_one_out(offsets),
+        is_cold=np.zeros(len(items), bool),
         facts=metadata["facts"],
     )
 

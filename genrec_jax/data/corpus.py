@@ -26,6 +26,7 @@ class Corpus:
         offsets: [U + 1] int64; user u owns `items[offsets[u]:offsets[u + 1]]`.
         times: [N] int64 times in the source's unit, -1 where unknown; or None.
         splits: what is for training, and what is to be predicted.
+        is_cold: [I] bool, the items that are held out of training, see `cold_start`.
         facts: metrics that the source states about itself.
     """
 
@@ -39,6 +40,7 @@ class Corpus:
     offsets: np.ndarray
     times: np.ndarray | None
     splits: Splits
+    is_cold: np.ndarray
     facts: dict[str, float]
 
     @property

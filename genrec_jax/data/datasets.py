@@ -4,7 +4,7 @@ import dataclasses
 import os
 import pathlib
 
-from genrec_jax.data import builder, splits
+from genrec_jax.data import builder, cold_start, splits
 from genrec_jax.data.corpus import Corpus
 from genrec_jax.data.records import Source
 from genrec_jax.data.sources import files, synthetic, tables
@@ -42,6 +42,8 @@ def load(
     split: str,
     valid_share: float,
     test_share: float,
+    cold_share: float,
+    cold_seed: int,
 ) -> Corpus:
     """Returns a data set's corpus, prepared now or taken from the cache.
 
@@ -55,8 +57,10 @@ def load(
         synthetic_shop: the arguments of `synthetic.source`.
         split: one of `splits.NAMES`.
         valid_share, test_share: the arguments of `splits.temporal`.
+        cold_share, cold_seed: the arguments of `cold_start.hold_out_items`; 0 holds none out.
     """
     _check_split(split, valid_share, test_share)
+    _check_cold(cold_share, cold_seed)
     check_name(dataset)
     of_tables = {
         "items": items_file,
@@ -72,12 +76,12 @@ def load(
     else:
         source = _files(dataset, dir)
     corpus = builder.load(builder.prepare(source, pathlib.Path(cache_dir) / "prepared"))
-    if split == "leave_one_out":
-        return corpus
-    # What the synthetic shop states about itself is about leaving one out.
-    facts = {name: value for name, value in corpus.facts.items() if name.startswith("data/")}
-    parts = splits.temporal(corpus.offsets, corpus.times, valid_share, test_share)
-    return dataclasses.replace(corpus, splits=parts, facts=facts)
+    if split == "temporal":
+        # What the synthetic shop states about itself is about leaving one out.
+        facts = {name: value for name, value in corpus.facts.items() if name.startswith("data/")}
+        parts = splits.temporal(corpus.offsets, corpus.times, valid_share, test_share)
+        corpus = dataclasses.replace(corpus, splits=parts, facts=facts)
+    return cold_start.hold_out_items(corpus, cold_share, cold_seed) if cold_share else corpus
 
 
 def _check_split(split: str, valid_share: float, test_share: float) -> None:
@@ -90,6 +94,13 @@ def _check_split(split: str, valid_share: float, test_share: float) -> None:
             f"--config.data.valid_share={valid_share} and test_share={test_share} must be above 0, "
             "and their sum below 1"
         )
+
+
+def _check_cold(cold_share: float, cold_seed: int) -> None:
+    if not 0 <= cold_share < 1:
+        raise UserError(f"--config.data.cold_share={cold_share} must be at least 0 and below 1")
+    if cold_seed < 0:
+        raise UserError(f"--config.data.cold_seed={cold_seed} must be at least 0")
 
 
 def _check_tables(dataset: str, directory: str, of_tables: dict[str, str | int]) -> None:

@@ -26,6 +26,7 @@ def beam_search(
     num_beams: int,
     batch_size: int,
     excluded: jax.Array | None = None,
+    renormalize: bool = False,
 ) -> tuple[jax.Array, jax.Array]:
     """Returns the items with the likeliest IDs that the beams reach, best first.
 
@@ -40,6 +41,9 @@ def beam_search(
         num_beams: W.
         batch_size: B.
         excluded: [B, X] from `prefix_index.sorted_exclusions`: items that take no beam.
+        renormalize: score an item by its probability given that it is one of those allowed: each
+            code's is taken among the codes that lead to one. A prefix that is left without choice
+            then costs nothing, however unlikely the model thinks it.
 
     Returns:
         items: [B, W] int32; -1 where fewer than W items are allowed.
@@ -53,7 +57,10 @@ def beam_search(
         child, code, is_valid = prefix_index.children(index, level, nodes)  # [B, W, M]
         if excluded is not None:
             is_valid &= prefix_index.num_left(index, level, child, excluded) > 0
-        candidates = scores[..., None] + jnp.take_along_axis(log_probs, code, axis=-1)
+        log_probs = jnp.take_along_axis(log_probs, code, axis=-1)  # [B, W, M]
+        if renormalize:
+            log_probs = jax.nn.log_softmax(log_probs, where=is_valid)
+        candidates = scores[..., None] + log_probs
         candidates = _merge_beams(jnp.where(is_valid, candidates, -jnp.inf))  # [B, W * M]
         scores, best = jax.lax.top_k(candidates, min(num_beams, candidates.shape[1]))
         nodes, codes = _gather(_merge_beams(child), best), _gather(_merge_beams(code), best)

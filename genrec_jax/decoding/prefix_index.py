@@ -5,7 +5,7 @@ numbered in that order, are the nodes of one level: the children of node n are t
 `child_start[n]` to `child_start[n + 1]` of the next level. Memory grows with the items alone, and
 a level's candidates per beam are as many as its widest node has children, not the whole codebook.
 
-I items   Q levels   M children of a level's widest node
+I items   J of them in the index, usually all   Q levels   M children of a level's widest node
 """
 
 import dataclasses
@@ -24,8 +24,8 @@ class PrefixIndex:
         child_start: Q arrays [n_l + 1] int32: where each node's children begin.
         child_code: Q arrays [n_(l+1)] int32: the code of level l that leads to each child.
         first_item: Q arrays [n_(l+1) + 1] int32: where each child's sorted items begin.
-        items: [I] int32: the item at each sorted place.
-        rank: [I] int32: the sorted place of each item.
+        items: [J] int32: the item at each sorted place.
+        rank: [I] int32: the sorted place of each item, J of one that is not in the index.
         widest: Q ints, M of each level.
     """
 
@@ -40,16 +40,23 @@ class PrefixIndex:
     def num_levels(self) -> int:
         return len(self.widest)
 
+    @property
+    def is_there(self) -> jax.Array:
+        """[I] bool: which items are in the index."""
+        return self.rank < len(self.items)
 
-def build(semantic_ids: np.ndarray) -> PrefixIndex:
-    """Returns the index of semantic_ids [I, Q].
+
+def build(semantic_ids: np.ndarray, among: np.ndarray | None = None) -> PrefixIndex:
+    """Returns the index of semantic_ids [I, Q], or of those where among [I] bool.
 
     Raises:
         ValueError: if two items have the same ID.
     """
-    num_items, num_levels = semantic_ids.shape
+    among = np.ones(len(semantic_ids), bool) if among is None else among
     order = np.lexsort(semantic_ids.T[::-1])
+    order = order[among[order]]
     ids = semantic_ids[order]
+    num_items, num_levels = ids.shape
     # Where the sorted items of each node begin, level by level; the root is all of them.
     starts = np.array([0])
     child_start, child_code, first_item, widest = [], [], [], []
@@ -66,7 +73,7 @@ def build(semantic_ids: np.ndarray) -> PrefixIndex:
         starts = child_starts
     if len(starts) != num_items:
         raise ValueError(f"{num_items} items have only {len(starts)} distinct semantic IDs")
-    rank = np.empty(num_items, np.int64)
+    rank = np.full(len(semantic_ids), num_items)
     rank[order] = np.arange(num_items)
     as_device = lambda arrays: tuple(jnp.asarray(array, jnp.int32) for array in arrays)  # noqa: E731
     return PrefixIndex(
@@ -95,7 +102,7 @@ def num_left(index: PrefixIndex, level: int, child: jax.Array, excluded: jax.Arr
         level: the level whose children these are.
         child: [B, W, M] int32 nodes.
         excluded: [B, X] int32 sorted places of excluded items, ascending, each once, filled up
-            with I at the end.
+            with J at the end.
     """
     edges = index.first_item[level]
     first, last = edges[child], edges[child + 1]

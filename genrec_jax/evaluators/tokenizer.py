@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from genrec_jax import losses
@@ -27,7 +28,7 @@ class Evaluator:
         """`embeddings` [I, E]; `is_held_out` [I] bool, which items training does not see."""
         self._codec = codec
         self._embeddings, self._is_held_out = embeddings, is_held_out
-        self._rows = _ROWS
+        self._rows = min(_ROWS, len(embeddings))
         if codec.balanced_levels:  # codes depend on the other items of the call
             self._rows = codec.balanced_rows or len(embeddings)
 
@@ -59,10 +60,12 @@ class Evaluator:
         If items are held out, the reconstruction of these is reported beside.
         """
         calls = [
-            self._assign(params, self._embeddings[first : first + self._rows])
+            self._assign(params, self._rows_from(first))
             for first in range(0, len(self._embeddings), self._rows)
         ]
-        ids, latents, reconstruction, quantization = map(np.concatenate, zip(*calls, strict=True))
+        ids, latents, reconstruction, quantization = (
+            np.concatenate(parts)[: len(self._embeddings)] for parts in zip(*calls, strict=True)
+        )
         values = {
             "tokenizer/reconstruction_loss": float(reconstruction.mean(dtype=np.float64)),
             "tokenizer/quantization_loss": float(quantization.mean(dtype=np.float64)),
@@ -71,6 +74,14 @@ class Evaluator:
             held_out = reconstruction[self._is_held_out].mean(dtype=np.float64)
             values["tokenizer/held_out_reconstruction_loss"] = float(held_out)
         return Assignment(ids, latents, values)
+
+    def _rows_from(self, first: int) -> jax.Array:
+        """Returns the embeddings of a call."""
+        rows = self._embeddings[first : first + self._rows]
+        if self._codec.balanced_levels:
+            return rows
+        # Filled up, as another shape would be another program, which GPUs take long to compile.
+        return jnp.pad(rows, ((0, self._rows - len(rows)), (0, 0)))
 
     def codewords(self, params) -> list[np.ndarray]:
         """Returns Q arrays [K, C]."""

@@ -1,7 +1,7 @@
 """Stage `recommend`: what a trained run recommends, written for each of many users.
 
 The output has a line (`.jsonl`) or row (`.parquet`) a user, with the lists `item_ids`, `scores`
-(log-probabilities) and `titles`, best first.
+(log-probabilities) and `titles`, best first, but for the places that are reserved for unseen items.
 """
 
 import contextlib
@@ -26,6 +26,7 @@ from genrec_jax.recommender import Recommendations, Recommender
 
 _SPLITS = ("all", "valid", "test")
 _MINIMA = {"k": 1, "batch_size": 0, "num_examples": 0}
+_NOTHING_HELD_OUT = {"cold_share": 0.0, "cold_seed": 0}  # by runs from before there were these
 _ROWS = 1024  # written at once
 _SCHEMA = pyarrow.schema(
     {
@@ -64,6 +65,7 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
             users.histories,
             config.k,
             exclude_history=config.exclude_history,
+            unseen_share=config.unseen_share,
             users=users.numbers,
         )
     else:
@@ -91,6 +93,13 @@ def _check(config, output: pathlib.Path) -> None:
     checks.choice(config, "scorer", ("model", *baselines.NAMES))
     checks.choice(config, "unknown", recommender.UNKNOWN)
     checks.at_least(config, _MINIMA)
+    if config.unseen_share is not None:
+        checks.fraction(config, "unseen_share")
+    if config.unseen_share and config.scorer != "model":
+        raise UserError(
+            f"--config.unseen_share={config.unseen_share} is for the model, not for "
+            f"--config.scorer={config.scorer}: leave one of them out"
+        )
     if not config.run:
         raise UserError("no --config.run: give the folder of a finished retrieval run")
     for key, default in (("split", "all"), ("scorer", "model")):
@@ -125,7 +134,7 @@ def _own_samples(config, trained: Recommender) -> tuple[Corpus, Samples]:
     """Returns the run's data set, and the histories that the split lets its users have."""
     cache_dir = trained.config["cache_dir"] or pathlib.Path(config.run) / "cache"
     try:
-        corpus = datasets.load(cache_dir, **trained.config["data"])
+        corpus = datasets.load(cache_dir, **_NOTHING_HELD_OUT | trained.config["data"])
     except UserError as error:
         raise UserError(
             f"cannot read the data set of {config.run} ({error}): give histories by "

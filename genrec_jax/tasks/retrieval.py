@@ -76,11 +76,16 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
     data = sharding.replicate(mesh, data)
     model = encoder_decoder.from_config(config.to_dict(), tokenizer["level_sizes"])
     tx, schedule = optimizer.make(num_steps=config.num_steps, **config.optimizer.to_dict())
+    is_unseen = corpus_lib.training_counts(corpus) == 0
+    unseen_index = None
+    if config.eval.unseen_share and is_unseen.any():
+        unseen_index = prefix_index.build(semantic_ids, is_unseen)
     evaluate = evaluator.Evaluator(
         model,
         mesh,
         data,
-        sharding.replicate(mesh, prefix_index.build(semantic_ids)),
+        *sharding.replicate(mesh, (prefix_index.build(semantic_ids), unseen_index)),
+        unseen_share=config.eval.unseen_share,
         max_history=config.max_history,
         longest_history=max(int((part.target - part.start).max()) for part in held_out.values()),
         num_beams=config.eval.num_beams,
@@ -90,7 +95,7 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
     def recommend_and_score(params, split: str, protocol: str):
         samples = held_out[split]
         items, _ = evaluate.recommend(params, samples, exclude_history=_PROTOCOLS[protocol])
-        return items, evaluator.score(items, corpus.items[samples.target], split + protocol)
+        return items, _score(items, corpus, samples, split, protocol)
 
     result = train.fit(
         name="retrieval",
@@ -139,6 +144,7 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
             "interactions": interactions,
             "item_ids": corpus.item_ids,
             "titles": corpus.titles,
+            "unseen_items": np.flatnonzero(is_unseen).tolist(),
             "level_sizes": tokenizer["level_sizes"],
         },
     )
@@ -153,7 +159,7 @@ def _check(config) -> None:
     checks.choice(config, "model.activation", tuple(layers.ACTIVATIONS))
     checks.choice(config, "model.positions", encoder_decoder.POSITIONS)
     checks.at_least(config, _MINIMA)
-    checks.fraction(config, "model.dropout", "ema_decay")
+    checks.fraction(config, "model.dropout", "ema_decay", "eval.unseen_share")
     for name, batch_size, parts in (
         ("--config.batch_size", config.batch_size, config.accumulation),
         ("--config.eval.batch_size", config.eval.batch_size, 1),
@@ -186,11 +192,12 @@ def _tokenizer(config, corpus: Corpus, workdir: pathlib.Path, cache_dir: pathlib
             f"the tokenizer in {directory} is of another catalogue than this data set: train one "
             "on it, or leave out --config.tokenizer"
         )
-    if meta.get("training", "") not in ("", corpus_lib.training_fingerprint(corpus)):
+    saw = meta.get("training", "")
+    if saw != corpus_lib.training_fingerprint(corpus) and (saw or corpus.is_cold.any()):
         raise UserError(
             f"the tokenizer in {directory} saw other interactions than those for training here, "
-            "perhaps ones that are to be predicted: train one on this data set and split, or leave "
-            "out --config.tokenizer"
+            "perhaps ones that are to be predicted, or other cold items: train one on this data "
+            "set and split, or leave out --config.tokenizer"
         )
     level_sizes = tuple(meta["level_sizes"])
     codebooks = residual.unpad(arrays["codebooks"], level_sizes)
@@ -239,8 +246,20 @@ def loss_fn(model, max_history: int, draw_subsequences: bool) -> train.LossFn:
     return batch_loss
 
 
-def _baselines(corpus: Corpus, samples: Samples) -> dict[str, float]:
+def _score(
+    items: np.ndarray, corpus: Corpus, samples: Samples, split: str, protocol: str
+) -> dict[str, float]:
+    """Returns the metrics of items [S, W]; those of the test also for its cold targets alone."""
     targets = corpus.items[samples.target]
+    scores = evaluator.score(items, targets, split + protocol)
+    is_cold = corpus.is_cold[targets]
+    if split.endswith("test") and is_cold.any():
+        prefix = f"{split}_cold{protocol}"
+        scores |= evaluator.score(items[is_cold], targets[is_cold], prefix)
+    return scores
+
+
+def _baselines(corpus: Corpus, samples: Samples) -> dict[str, float]:
     metrics = {}
     for name in baselines.NAMES:
         scorer = baselines.scorer(name, corpus)
@@ -250,7 +269,7 @@ def _baselines(corpus: Corpus, samples: Samples) -> dict[str, float]:
             items, _ = baselines.recommend(
                 scorer, corpus, samples, max(evaluator.CUTOFFS), exclude_history=exclude
             )
-            metrics |= evaluator.score(items, targets, f"baseline/{name}/test{protocol}")
+            metrics |= _score(items, corpus, samples, f"baseline/{name}/test", protocol)
     return metrics
 
 

@@ -39,10 +39,11 @@ def run(config, workdir: pathlib.Path, cache_dir: pathlib.Path | None = None) ->
     _check(config)
     cache_dir = pathlib.Path(cache_dir or config.cache_dir or workdir / "cache")
     corpus = datasets.load(cache_dir, **config.data.to_dict())
-    is_held_out = _hold_out(corpus.num_items, config.held_out_share, config.seed)
+    is_held_out = _hold_out(corpus.num_items, config.held_out_share, config.seed) | corpus.is_cold
     _check_num_items(config, int((~is_held_out).sum()))
     embeddings = embedders.embed(corpus, cache_dir, **config.embedder.to_dict())
     sees_interactions = "collaborative" in embedders.split_names(config.embedder.name)
+    sees_interactions |= corpus.is_cold.any()  # by the items that it leaves out
 
     mesh = sharding.make_mesh()
     data = sharding.replicate(mesh, embeddings[~is_held_out])

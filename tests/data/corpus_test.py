@@ -29,6 +29,7 @@ def make(histories=HISTORIES, num_items=10, texts=None):
         offsets=np.concatenate([[0], np.cumsum(lengths)]),
         times=None,
         splits=splits.leave_one_out(np.concatenate([[0], np.cumsum(lengths)])),
+        is_cold=np.zeros(num_items, bool),
         facts={"reachable/test/recall@10": 0.5},
     )
 

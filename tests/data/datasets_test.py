@@ -2,10 +2,17 @@
 
 import pytest
 
-from genrec_jax.data import datasets
+from genrec_jax.data import cold_start, datasets
+from genrec_jax.data import corpus as corpus_lib
 from genrec_jax.errors import UserError
 
-LEAVE_ONE_OUT = {"split": "leave_one_out", "valid_share": 0.1, "test_share": 0.1}
+LEAVE_ONE_OUT = {
+    "split": "leave_one_out",
+    "valid_share": 0.1,
+    "test_share": 0.1,
+    "cold_share": 0.0,
+    "cold_seed": 0,
+}
 TABLES = {
     "items_file": "",
     "interactions": "",
@@ -100,6 +107,27 @@ def test_tables_may_be_split_by_time(tmp_path):
     assert corpus.splits.targets["valid"].tolist() == [1, -1, -1]
     assert corpus.splits.targets["test"].tolist() == [-1, 4, -1]
     assert corpus.facts["data/num_duplicated_events"] == 0
+
+
+@pytest.mark.parametrize("split", ["leave_one_out", "temporal"])
+def test_items_are_held_out_after_the_split(tmp_path, split):
+    whole = load(tmp_path, "synthetic", split=split)
+    cold = load(tmp_path, "synthetic", split=split, cold_share=0.5, cold_seed=3)
+    assert not whole.is_cold.any()
+    expected = cold_start.hold_out_items(whole, 0.5, 3)
+    assert corpus_lib.interactions_fingerprint(cold) == (
+        corpus_lib.interactions_fingerprint(expected)
+    )
+    assert cold.is_cold.tolist() == expected.is_cold.tolist() and cold.is_cold.any()
+    assert cold.facts == whole.facts
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0])
+def test_a_share_that_is_none(tmp_path, share):
+    with pytest.raises(UserError, match=rf"cold_share={share} must be at least 0 and below 1"):
+        load(tmp_path, "synthetic", cold_share=share)
+    with pytest.raises(UserError, match="cold_seed=-1 must be at least 0"):
+        load(tmp_path, "synthetic", cold_seed=-1)
 
 
 def test_other_settings_are_another_prepared_data_set(tmp_path):

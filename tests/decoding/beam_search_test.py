@@ -44,7 +44,9 @@ class World:
         self.model = model
         self.params = model.init(jax.random.key(3, impl="unsafe_rbg"))  # compiles faster
         self.scores = self.score_all()
-        self.compiled_search = jax.jit(self.search_users, static_argnames=("num_beams", "exclude"))
+        self.compiled_search = jax.jit(
+            self.search_users, static_argnames=("num_beams", "exclude", "renormalize")
+        )
 
     def score_all(self):
         """Returns [users, items]: the log-probability of every ID, given its true codes."""
@@ -64,7 +66,7 @@ class World:
             scores += log_probs[:, np.arange(NUM_ITEMS), self.ids[:, level]]
         return scores
 
-    def search_users(self, params, index, history, mask, *, num_beams, exclude):
+    def search_users(self, params, index, history, mask, *, num_beams, exclude, renormalize):
         module = self.model.bind(params)
         memory = module.encode(jnp.asarray(self.ids)[history], mask)
         shared, cache = module.start_search(memory)
@@ -75,12 +77,14 @@ class World:
         def step(level, codes, cache):
             return module.search_step(level, codes, cache, shared, memory.mask)
 
-        return beam_search(step, cache, index, num_beams, len(history), excluded)
+        return beam_search(step, cache, index, num_beams, len(history), excluded, renormalize)
 
-    def search(self, num_beams, exclude=False, users=slice(None)):
+    def search(self, num_beams, exclude=False, users=slice(None), index=None, renormalize=False):
         """Returns the items and scores of some users, in their order."""
-        users = self.params, self.index, self.history[users], self.mask[users]
-        items, scores = self.compiled_search(*users, num_beams=num_beams, exclude=exclude)
+        users = self.params, index or self.index, self.history[users], self.mask[users]
+        items, scores = self.compiled_search(
+            *users, num_beams=num_beams, exclude=exclude, renormalize=renormalize
+        )
         return np.asarray(items), np.asarray(scores)
 
 
@@ -110,6 +114,20 @@ def test_exhaustive_search_equals_brute_force(world, exclude):
         np.testing.assert_allclose(
             scores[user, :allowed], expected[items[user, :allowed]], atol=1e-4
         )
+
+
+def test_some_of_the_items_as_if_the_rest_were_excluded(world):
+    among = np.arange(NUM_ITEMS) % 5 == 0
+    index = prefix_index.build(world.ids, among)
+    items, scores = world.search(NUM_ITEMS, exclude=True, index=index)
+    for user in range(NUM_USERS):
+        expected = np.where(among, world.scores[user], -np.inf)
+        expected[world.history[user][world.mask[user]]] = -np.inf
+        order = np.argsort(-expected)[: (expected > -np.inf).sum()]
+        assert len(order) < among.sum() or not among[world.history[user][world.mask[user]]].any()
+        np.testing.assert_array_equal(items[user, : len(order)], order)
+        np.testing.assert_allclose(scores[user, : len(order)], expected[order], atol=1e-4)
+        np.testing.assert_array_equal(items[user, len(order) :], -1)
 
 
 @pytest.mark.parametrize("exclude", [False, True])
@@ -151,6 +169,31 @@ def test_a_beam_that_is_too_narrow_misses_the_best_item():
     items, scores = beam_search(step, (), index, 2, 1)
     np.testing.assert_array_equal(items[0, 0], 2)
     np.testing.assert_allclose(np.exp(scores[0]), [0.36, 0.3], rtol=1e-5)
+
+
+def test_renormalised_scores_are_those_of_a_choice_among_the_items_allowed():
+    """Code 2 leads to no item, nor does 0 after 1, so the choice is .75 or .25, then .25 or .75."""
+    index = prefix_index.build(np.array([[0, 0], [0, 1], [1, 1]]))
+    step = table_step([0.6, 0.2, 0.2], [[0.1, 0.3, 0.6], [0.9, 0.1, 0.0]])
+    items, scores = beam_search(step, (), index, 4, 1, renormalize=True)
+    np.testing.assert_array_equal(items, [[1, 2, 0, -1]])
+    np.testing.assert_allclose(np.exp(scores), [[0.5625, 0.25, 0.1875, 0]], rtol=1e-5)
+    items, scores = beam_search(step, (), index, 4, 1)
+    np.testing.assert_array_equal(items, [[1, 0, 2, -1]])
+    np.testing.assert_allclose(np.exp(scores), [[0.18, 0.06, 0.02, 0]], rtol=1e-5)
+    excluded = prefix_index.sorted_exclusions(index, jnp.array([[1]]), jnp.ones((1, 1), bool))
+    items, scores = beam_search(step, (), index, 4, 1, excluded, renormalize=True)
+    np.testing.assert_array_equal(items, [[0, 2, -1, -1]])
+    np.testing.assert_allclose(np.exp(scores), [[0.75, 0.25, 0, 0]], rtol=1e-5)
+
+
+def test_renormalised_probabilities_of_the_items_allowed_sum_to_one(world):
+    index = prefix_index.build(world.ids, np.arange(NUM_ITEMS) % 5 == 0)
+    for options in ({}, {"index": index}):
+        _, scores = world.search(NUM_ITEMS, exclude=True, renormalize=True, **options)
+        np.testing.assert_allclose(np.exp(scores).sum(axis=1), 1, rtol=1e-4)
+        _, scores = world.search(NUM_ITEMS, exclude=True, **options)
+        assert (np.exp(scores).sum(axis=1) < 0.9).all()
 
 
 def test_excluded_items_take_no_beam():

@@ -40,6 +40,22 @@ def test_items_left_below_a_prefix():
     np.testing.assert_array_equal(left, [[[1, 0, 0]]])
 
 
+def test_an_index_of_some_of_the_items():
+    some = prefix_index.build(IDS, np.array([False, True, True, False, True]))
+    np.testing.assert_array_equal(some.items, [2, 1, 4])
+    np.testing.assert_array_equal(some.rank, [3, 1, 0, 3, 2])
+    np.testing.assert_array_equal(some.is_there, [False, True, True, False, True])
+    assert some.widest == (2, 2)
+    child, code, is_valid = prefix_index.children(some, 1, jnp.array([[0, 1]]))
+    np.testing.assert_array_equal(code[is_valid], [1, 1, 2])
+    np.testing.assert_array_equal(some.items[child[is_valid]], [2, 1, 4])
+    items, mask = jnp.array([[0, 4, 0, 3]]), jnp.ones((1, 4), bool)  # one of them is there
+    excluded = prefix_index.sorted_exclusions(some, items, mask)
+    np.testing.assert_array_equal(excluded, [[2, 3, 3, 3]])
+    left = prefix_index.num_left(some, 0, jnp.array([[[0, 1]]]), excluded)
+    np.testing.assert_array_equal(left, [[[1, 1]]])
+
+
 def test_two_items_with_one_id_are_refused():
     with pytest.raises(ValueError, match="2 items have only 1 distinct"):
         prefix_index.build(np.array([[1, 1], [1, 1]]))

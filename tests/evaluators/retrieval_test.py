@@ -12,6 +12,7 @@ from genrec_jax.models import encoder_decoder
 from tests.data.corpus_test import make
 
 NUM_ITEMS, MAX_HISTORY, NUM_BEAMS = 30, 3, 30
+IS_UNSEEN = np.arange(NUM_ITEMS) % 4 == 1  # 8 of them
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +42,14 @@ def world():
     mesh = sharding.make_mesh()
     data = {"items": corpus.items, "semantic_ids": ids.astype(np.int32)}
 
-    def evaluator(batch_size, max_history=MAX_HISTORY):
+    def evaluator(batch_size, max_history=MAX_HISTORY, unseen_share=0.0):
+        unseen_index = prefix_index.build(ids, IS_UNSEEN) if unseen_share else None
         return retrieval.Evaluator(
             model,
             mesh,
             sharding.replicate(mesh, data),
-            sharding.replicate(mesh, prefix_index.build(ids)),
+            *sharding.replicate(mesh, (prefix_index.build(ids), unseen_index)),
+            unseen_share=unseen_share,
             max_history=max_history,
             longest_history=8,
             num_beams=NUM_BEAMS,
@@ -93,6 +96,48 @@ def test_the_whole_history_is_excluded_not_only_what_the_model_reads(world):
         returned = [item for item in items[row].tolist() if item >= 0]
         assert set(returned) == set(range(NUM_ITEMS)) - history
         assert len(returned) == len(set(returned))
+
+
+@pytest.mark.parametrize("exclude", [False, True])
+def test_a_share_of_the_places_is_for_unseen_items(world, exclude):
+    corpus, model, params, data, evaluator = world
+    samples = corpus_lib.held_out_samples(corpus, "test")
+    ranked = evaluator(8).recommend(params, samples, exclude_history=exclude)
+    mesh = sharding.make_mesh()
+    unseen = retrieval.make_search(model, mesh, MAX_HISTORY)(
+        params,
+        sharding.replicate(mesh, data),
+        sharding.replicate(mesh, prefix_index.build(data["semantic_ids"], IS_UNSEEN)),
+        samples,
+        num_beams=10,
+        num_excluded=8 if exclude else 0,
+        renormalize=True,
+    )
+    items, scores = evaluator(8, unseen_share=0.5).recommend(
+        params, samples, exclude_history=exclude
+    )
+    assert (items != ranked[0]).any()
+    for row in range(len(samples)):
+        # The search is exhaustive: the same items in another order, every other place reserved.
+        left, left_unseen = (
+            {item: score for item, score in zip(*pairs, strict=True) if item >= 0}
+            for pairs in (
+                [np.asarray(x)[row].tolist() for x in found] for found in (ranked, unseen)
+            )
+        )
+        expected = []
+        for place in range(1, len(left) + 1):
+            num_unseen = sum(IS_UNSEEN[item] for item, _ in expected)
+            choice = left_unseen if left_unseen and num_unseen < place // 2 else left
+            expected.append(next(iter(choice.items())))
+            for items_left in (left, left_unseen):
+                items_left.pop(expected[-1][0], None)
+        assert items[row].tolist() == [item for item, _ in expected] + [-1] * (
+            NUM_ITEMS - len(expected)
+        )
+        np.testing.assert_allclose(
+            scores[row, : len(expected)], [score for _, score in expected], atol=1e-5
+        )
 
 
 def test_score():

@@ -10,6 +10,7 @@ from pyarrow import parquet
 
 from configs import recommend as recommend_config
 from configs import retrieval as retrieval_config
+from genrec_jax import checkpoint, recommender
 from genrec_jax import workdir as workdir_lib
 from genrec_jax.data.sources import synthetic
 from genrec_jax.errors import UserError
@@ -35,18 +36,28 @@ def write_shop(folder):
         print("newcomer", file=file)
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def train(tmp_path_factory, more):
     """Returns the data set's folder, the run's, and its metrics."""
     data, folder = tmp_path_factory.mktemp("files") / "shop", tmp_path_factory.mktemp("run")
     write_shop(data)
     config = retrieval_config.get_config("files,smoke")
     tokenizer = TOKENIZER | {"model.hidden_dims": (32,)}
-    settings = RETRIEVAL | {"data.dir": str(data), "eval.max_users": NUM_EVALUATED}
+    settings = RETRIEVAL | {"data.dir": str(data), "eval.max_users": NUM_EVALUATED} | more
     settings |= {f"tokenizer_config.{key}": value for key, value in tokenizer.items()}
     config.update_from_flattened_dict(settings)
     metrics = workdir_lib.run_once(folder, config.to_dict(), lambda: retrieval.run(config, folder))
     return data, folder, metrics
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    return train(tmp_path_factory, {})
+
+
+@pytest.fixture(scope="module")
+def cold(tmp_path_factory):
+    """Returns the same of a run that holds a fifth of the items out, with places for them."""
+    return train(tmp_path_factory, {"data.cold_share": 0.2, "eval.unseen_share": 0.3})
 
 
 def run(trained, workdir, **settings):
@@ -107,6 +118,66 @@ def test_an_outsider_measures_what_the_run_reports(
     assert metrics[f"{prefix}/num_users"] == len(rows)
     assert hits / len(rows) == pytest.approx(metrics[f"{prefix}/recall@10"], abs=1e-9)
     assert gain / len(rows) == pytest.approx(metrics[f"{prefix}/ndcg@10"], abs=1e-9)
+
+
+@pytest.mark.parametrize("exclude, suffix", [(False, ""), (True, "_new")])
+def test_an_outsider_measures_what_the_run_reports_of_cold_items(cold, tmp_path, exclude, suffix):
+    metrics = cold[2]
+    unseen = set(checkpoint.load_export(cold[1], ["semantic_ids"])[1]["unseen_items"])
+    assert len(unseen) == metrics["data/num_cold_items"] > 10
+    names = [json.loads(line)["item_id"] for line in (cold[0] / "items.jsonl").open()]
+    unseen = {names[place] for place in unseen}
+    histories = sequences(cold)
+    ends = [item_ids[-1] for item_ids in histories.values() if len(item_ids) >= 3]
+    assert metrics["data/num_cold_test_targets"] == sum(item in unseen for item in ends)
+
+    def measure(rows):
+        """Returns recall@10 of all users and of those with cold targets, and how many they are."""
+        hits = {True: [], False: []}
+        for row in rows:
+            target = histories[row["user_id"]][-1]
+            hits[target in unseen].append(target in row["item_ids"])
+        everybody = hits[True] + hits[False]
+        of_cold = sum(hits[True]) / len(hits[True])
+        return sum(everybody) / len(everybody), of_cold, len(everybody), len(hits[True])
+
+    def num_unseen(row):
+        return [sum(item in unseen for item in row["item_ids"][:place]) for place in range(1, 11)]
+
+    _, rows = run(cold, tmp_path / "as", split="test", exclude_history=exclude)
+    assert measure(rows) == tuple(
+        metrics[f"test{name}{suffix}/{metric}"]
+        for metric in ("recall@10", "num_users")
+        for name in ("", "_cold")
+    )
+    assert measure(rows)[1] > 0 and metrics[f"baseline/itemknn/test_cold{suffix}/recall@10"] == 0
+    for row in rows:
+        assert len(set(row["item_ids"])) == 10
+        assert all(3 * place // 10 <= n for place, n in enumerate(num_unseen(row), start=1))
+    _, fewer = run(cold, tmp_path / "0", split="test", exclude_history=exclude, unseen_share=0.0)
+    assert sum(num_unseen(row)[-1] for row in fewer) < sum(num_unseen(row)[-1] for row in rows)
+    assert any(row["scores"] != sorted(row["scores"], reverse=True) for row in rows)
+    assert all(row["scores"] == sorted(row["scores"], reverse=True) for row in fewer)
+
+
+def test_the_tokenizer_of_a_run_holds_out_the_same_items(cold):
+    metrics = json.loads((cold[1] / "tokenizer" / "metrics.json").read_text())
+    assert metrics["data/num_cold_items"] == cold[2]["data/num_cold_items"]
+    assert "tokenizer/held_out_reconstruction_loss" in metrics
+    assert 0 < cold[2]["valid/num_users"] <= NUM_EVALUATED == cold[2]["test/num_users"]
+
+
+def test_a_run_of_before_has_no_cold_items(trained, everybody, tmp_path, monkeypatch):
+    load = recommender.Recommender.load
+
+    def load_older(*args):
+        older = load(*args)
+        for name in ("cold_share", "cold_seed"):
+            del older.config["data"][name]
+        return older
+
+    monkeypatch.setattr(recommender.Recommender, "load", load_older)
+    assert run(trained, tmp_path)[1] == everybody
 
 
 def test_all_users_with_their_whole_histories(trained, tmp_path):

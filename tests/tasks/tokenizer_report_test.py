@@ -222,8 +222,7 @@ def test_ids_without_an_extra_code(trained, world, report, tmp_path):
     )
     cache_dir = str(trained[1] / "cache")
     metrics, _ = run(folder, tmp_path / "report", cache_dir=cache_dir)
-    assert metrics["tokenizer/unique_after"] == metrics["tokenizer/unique_before"] < 1
-    assert metrics | {"tokenizer/unique_after": 1} == report[1]
+    assert metrics == report[1]  # health is that of the run, before collisions were resolved
     assert not (folder / "cache").exists()
 
 
