@@ -43,6 +43,7 @@ def run(capsys, monkeypatch):
 
 
 RQVAE, RETRIEVAL = "--config=configs/rqvae.py:smoke", "--config=configs/retrieval.py:smoke"
+FSQ, KMEANS = "--config=configs/fsq.py:smoke", "--config=configs/residual_kmeans.py:smoke"
 
 
 @pytest.mark.parametrize(
@@ -83,6 +84,25 @@ RQVAE, RETRIEVAL = "--config=configs/rqvae.py:smoke", "--config=configs/retrieva
         ([RQVAE, "--config.model.distance=l1"], "choose one of euclidean, cosine"),
         ([RQVAE, "--config.model.temperature=0.0"], "model.temperature=0.0 must be above 0"),
         ([RQVAE, "--config.model.simvq=True"], "none can start anew: give --config.reset_every=0"),
+        ([RQVAE, "--config.model.final_temperature=-1.0"], "final_temperature=-1.0 must be above"),
+        ([RQVAE, "--config.model.codebook_ema=1.0"], "codebook_ema=1.0 must be at least 0 and bel"),
+        (
+            [RQVAE, "--config.model.codebook_ema=0.9", "--config.model.estimator=gumbel"],
+            "moves codewords by averages, but simvq and the estimator gumbel teach them",
+        ),
+        ([RQVAE, "--config.model.train_balance=some"], "choose one of none, last, all"),
+        ([RQVAE, "--config.model.assign_balance=some"], "choose one of none, last, all"),
+        ([RQVAE, "--config.model.level_sizes=(64,0)"], "level_sizes=(64, 0) must be whole numbers"),
+        ([RQVAE, "--config.collisions=ignore"], "choose one of extra_code, reassign"),
+        (
+            [RQVAE, "--config.model.level_sizes=(2000,2)", "--config.kmeans_items=0"],
+            "items to train on are fewer than the 2000 codes of a level",
+        ),
+        (
+            [FSQ, "--config.model.level_shapes=((8,1),)"],
+            "level_shapes=((8, 1),) must be a tuple of",
+        ),
+        ([KMEANS, "--config.model.num_init=0"], "--config.model.num_init=0 must be at least 1"),
         (
             [RQVAE, "--config.data.cold_share=1.0"],
             "--config.data.cold_share=1.0 must be at least 0",

@@ -205,7 +205,7 @@ def _tokenizer(config, corpus: Corpus, workdir: pathlib.Path, cache_dir: pathlib
         "semantic_ids": arrays["semantic_ids"],
         "codebooks": codebooks,
         "level_sizes": level_sizes,
-        "metrics": meta["health"],
+        "metrics": meta.get("health", {}),  # runs of before do not say
     }
 
 

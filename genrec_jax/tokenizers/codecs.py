@@ -83,7 +83,7 @@ def _rqvae(settings: Mapping[str, Any], embedding_dim: int) -> tuple[layers.Mode
         balanced_levels=balanced_levels(settings["train_balance"], len(level_sizes)),
         **{name: settings[name] for name in names.split()},
     )
-    codec = _of_model(model, level_sizes)._replace(
+    codec = of_model(model, level_sizes)._replace(
         distance=settings["distance"],
         balanced_levels=balanced_levels(settings["assign_balance"], len(level_sizes)),
         commitment_weight=settings["commitment_weight"],
@@ -96,14 +96,15 @@ def _fsq(settings: Mapping[str, Any], embedding_dim: int) -> tuple[layers.Model,
     shapes = tuple(map(tuple, settings["level_shapes"]))
     hidden_dims = tuple(settings["hidden_dims"])
     model = fsq.model(embedding_dim=embedding_dim, hidden_dims=hidden_dims, level_shapes=shapes)
-    return model, _of_model(model, sizes_of(settings))
+    return model, of_model(model, sizes_of(settings))
 
 
 # The tokenizers that are trained by gradients: (settings, embedding width) -> model and codec.
 NEURAL = {"rqvae": _rqvae, "fsq": _fsq}
 
 
-def _of_model(model: layers.Model, level_sizes: tuple[int, ...]) -> Codec:
+def of_model(model: layers.Model, level_sizes: tuple[int, ...]) -> Codec:
+    """Returns the codec of a module that has the three methods."""
     return Codec(
         lambda params, x: model.bind(params).encode(x),
         lambda params: model.bind(params).codewords(),

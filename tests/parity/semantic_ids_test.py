@@ -4,17 +4,20 @@ import numpy as np
 
 from genrec_jax.evaluators import tokenizer
 from genrec_jax.quantizers import collisions
+from genrec_jax.tokenizers import codecs
 from tests.parity import fixtures
 from tests.parity.fixtures import Fixture
 
 
 def semantic_ids(fixture) -> np.ndarray:
     """Returns our IDs. The original counts earlier items: all are equally popular."""
-    model = fixtures.rqvae_model(fixture.meta)
+    meta = fixture.meta
+    sizes = (meta["codebook_size"],) * meta["n_layers"]
+    codec = codecs.of_model(fixtures.rqvae_model(meta), sizes)
     params = fixtures.rqvae_params(fixture.below("param/"))
     embeddings = fixture["x"]
-    evaluator = tokenizer.Evaluator(model, embeddings, np.zeros(len(embeddings), bool))
-    codes, _ = evaluator.assign(params)
+    evaluator = tokenizer.Evaluator(codec, embeddings, np.zeros(len(embeddings), bool))
+    codes = evaluator.assign(params).codes
     return collisions.append_extra_code(codes, np.zeros(len(codes)), size=0)
 
 
