@@ -23,6 +23,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.task = "recommend"
     config.name = "recommend"
     config.run = ""  # the folder of a finished retrieval run
+    config.tokenizer = ""  # a run of configs/add_items.py, whose items are recommended too
     config.histories = ""  # .jsonl, .txt (both maybe .gz) or .parquet; empty: users of the run
     config.split = "all"  # of the run's users: whole histories, or those before "valid" or "test"
     config.scorer = "model"  # or a baseline, "popularity" or "itemknn", for the run's own users

@@ -69,16 +69,24 @@ class Recommender:
         )
 
     @classmethod
-    def load(cls, directory: str | os.PathLike, batch_size: int | None = None) -> "Recommender":
+    def load(
+        cls,
+        directory: str | os.PathLike,
+        batch_size: int | None = None,
+        *,
+        tokenizer: str | os.PathLike | None = None,
+    ) -> "Recommender":
         """Returns the recommender of a finished retrieval run.
 
         Args:
             directory: the run's folder.
+            tokenizer: the folder of a run of configs/add_items.py, whose items are recommended too.
             batch_size: the most histories that are searched at once, rounded up to a multiple of
                 the devices; None for as many as the run's evaluation took.
 
         Raises:
-            UserError: if the folder is no finished retrieval run, or its export is damaged.
+            UserError: if the folder is no finished retrieval run, its export is damaged, or the
+                tokenizer is not its own with items added.
         """
         arrays, meta = checkpoint.load_export(directory, ("state", "semantic_ids"))
         task = meta["config"]["task"]
@@ -87,6 +95,9 @@ class Recommender:
                 f"{directory} is a run of {task}, not of retrieval: give the folder of a run of "
                 "configs/retrieval.py"
             )
+        if tokenizer is not None:
+            arrays["semantic_ids"], changes = _with_added_items(arrays, meta, tokenizer)
+            meta = meta | changes
         return cls(arrays, meta, batch_size)
 
     def recommend(
@@ -231,6 +242,27 @@ class Recommender:
             jax.device_put(Samples(user, start, target), sharding.over_rows(self._mesh)),
             **options,
         )
+
+
+def _with_added_items(arrays: dict, meta: dict, tokenizer) -> tuple[np.ndarray, dict]:
+    """Returns the IDs of a run of configs/add_items.py, and what of `meta` they change."""
+    added, added_meta = checkpoint.load_export(tokenizer, ("semantic_ids",))
+    semantic_ids = added["semantic_ids"]
+    places = {item_id: place for place, item_id in enumerate(added_meta["item_ids"])}
+    own = [places.get(item_id) for item_id in meta["item_ids"]]
+    if (
+        "titles" not in added_meta
+        or None in own
+        or not np.array_equal(semantic_ids[own], arrays["semantic_ids"])
+    ):
+        raise UserError(
+            f"{tokenizer} does not have the IDs of this run's items and more: give a run of "
+            "configs/add_items.py on the tokenizer that it was trained with"
+        )
+    unseen = set(range(len(semantic_ids))) - set(own)
+    unseen |= {own[item] for item in meta.get("unseen_items") or ()}
+    changes = {key: added_meta[key] for key in ("corpus", "item_ids", "titles")}
+    return semantic_ids, changes | {"unseen_items": sorted(unseen)}
 
 
 def name_unknown(item_ids: Sequence[str]) -> str:

@@ -23,7 +23,8 @@ decoding.prefix_index decoding.beam_search decoding.reserve
 sharding optimizer checkpoint telemetry
 evaluators.tokenizer evaluators.retrieval evaluators.baselines evaluators.semantic_ids
 train tokenizers.neural tokenizers.clustering workdir tables pictures recommender
-tasks.prepare tasks.embed tasks.tokenizer tasks.tokenizer_report tasks.retrieval tasks.recommend
+tasks.prepare tasks.embed tasks.tokenizer tasks.add_items tasks.tokenizer_report
+tasks.retrieval tasks.recommend
 main
 """.split()
 FILES = sorted(path for path in (ROOT / "genrec_jax").rglob("*.py") if path.name != "__init__.py")

@@ -36,7 +36,13 @@ _log = logging.getLogger(__name__)
 
 
 def embed(
-    corpus: Corpus, directory: str, *, name: str, weights: tuple[float, ...], **settings
+    corpus: Corpus,
+    directory: str,
+    *,
+    name: str,
+    weights: tuple[float, ...],
+    num_fitted: int | None = None,
+    **settings,
 ) -> np.ndarray:
     """Returns [I, E] float32 item embeddings, from the cache in `directory` if they are there.
 
@@ -45,6 +51,8 @@ def embed(
         directory: the cache; any number of runs may share it.
         name: one of `NAMES`, or several with commas between, whose vectors stand side by side.
         weights: of several, each one's share of the squared distances; empty for equal shares.
+        num_fitted: how many of the items, the first ones, everything is fitted to; None for all.
+            The others, which are added later, are described in the same space.
         **settings: the other arguments of `_embed`.
     """
     names = split_names(name)
@@ -58,10 +66,13 @@ def embed(
             f"--config.embedder.path={settings['path']} is for --config.embedder.name=precomputed, "
             f"not {name}: give that name, or leave out the path"
         )
-    parts = [_embed(corpus, directory, name=name, **settings) for name in names]
+    num_fitted = corpus.num_items if num_fitted is None else num_fitted
+    parts = [
+        _embed(corpus, directory, name=name, num_fitted=num_fitted, **settings) for name in names
+    ]
     if len(parts) == 1:
         return parts[0]
-    return _side_by_side(parts, weights or (1.0,) * len(parts))
+    return _side_by_side(parts, weights or (1.0,) * len(parts), num_fitted)
 
 
 def split_names(name: str) -> list[str]:
@@ -82,6 +93,7 @@ def _embed(
     directory: str,
     *,
     name: str,
+    num_fitted: int,
     dim: int,
     remainder_dim: int,
     collaborative_dim: int,
@@ -92,7 +104,7 @@ def _embed(
     """Returns [I, E] of one embedder.
 
     Args:
-        corpus, directory: see `embed`.
+        corpus, directory, num_fitted: see `embed`.
         name: `lsa`, `minilm` or `collaborative`, the functions below, or `precomputed`.
         dim, remainder_dim: the widths of `lsa`, whose E is their sum.
         collaborative_dim: the width of `collaborative`.
@@ -102,9 +114,11 @@ def _embed(
     """
     hashed = {"embedder": name, "standardize": standardize, "version": _VERSION}
     hashed |= {"text_template": corpus.text_template, "catalogue": corpus_lib.fingerprint(corpus)}
+    if num_fitted < corpus.num_items:
+        hashed |= {"num_fitted": num_fitted}
     if name == "lsa":
         hashed |= {"dim": dim, "remainder_dim": remainder_dim, "seed": seed}
-        compute = functools.partial(lsa, corpus.texts, dim, remainder_dim, seed)
+        compute = functools.partial(lsa, corpus.texts, dim, remainder_dim, seed, num_fitted)
     elif name == "minilm":
         hashed |= {"package": _MINILM[0]}
         compute = functools.partial(minilm, corpus.texts)
@@ -123,13 +137,17 @@ def _embed(
 
     embeddings = compute()
     if standardize:
-        embeddings = _standardize(embeddings)
+        embeddings = _standardize(embeddings, num_fitted)
     _write_cache(array_path, embeddings, hashed)
     return embeddings
 
 
-def lsa(texts: list[str], dim: int, remainder_dim: int, seed: int) -> np.ndarray:
+def lsa(
+    texts: list[str], dim: int, remainder_dim: int, seed: int, num_fitted: int | None = None
+) -> np.ndarray:
     """Returns latent semantic analysis of the texts: TF-IDF, then a truncated SVD.
+
+    Words, their weights and directions are those of the first `num_fitted` texts, None for all.
 
     Words and pairs of words count (Deerwester et al., 1990, with scikit-learn's sublinear term
     frequency). The SVD keeps what many texts share and drops the rare words that tell similar
@@ -142,19 +160,24 @@ def lsa(texts: list[str], dim: int, remainder_dim: int, seed: int) -> np.ndarray
     """
     vectorizer = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2))
     try:
-        weights = vectorizer.fit_transform(texts)  # [I, words]
+        weights = vectorizer.fit_transform(texts[:num_fitted])  # [I, words]
     except ValueError:  # there are no words
         weights = None
     if weights is None or weights.shape[1] < 2 or weights.getnnz(axis=0).max() < 2:
         raise UserError(
-            f"embedder lsa: the {len(texts)} texts have fewer than two words, or none that occurs "
-            "in two of them: give the items longer texts or use --config.embedder.name=precomputed"
+            f"embedder lsa: the {len(texts[:num_fitted])} texts have fewer than two words, or none "
+            "that occurs in two of them: give the items longer texts or use "
+            "--config.embedder.name=precomputed"
         )
     width = min(dim, *weights.shape)
     if width < dim:
         _log.warning("lsa: %d dimensions instead of %d: there are no more", width, dim)
     svd = TruncatedSVD(width, random_state=seed)
     embeddings = svd.fit_transform(weights)  # [I, width]
+    if later := texts[len(embeddings) :]:
+        later_weights = vectorizer.transform(later)
+        weights = sparse.vstack([weights, later_weights]).tocsr()
+        embeddings = np.concatenate([embeddings, svd.transform(later_weights)])
     remainder_dim = min(remainder_dim, weights.shape[1])
     if remainder_dim:
         directions = SparseRandomProjection(
@@ -242,20 +265,23 @@ def _installed_version(package: str) -> str | None:
         return None
 
 
-def _standardize(embeddings: np.ndarray) -> np.ndarray:
-    mean, std = embeddings.mean(axis=0), embeddings.std(axis=0)
-    is_constant = (embeddings == embeddings[0]).all(axis=0)  # rounding gives it a deviation too
+def _standardize(embeddings: np.ndarray, num_fitted: int) -> np.ndarray:
+    fitted = embeddings[:num_fitted]
+    mean, std = fitted.mean(axis=0), fitted.std(axis=0)
+    is_constant = (fitted == fitted[0]).all(axis=0)  # rounding gives it a deviation too
     is_constant |= std == 0  # differences whose squares float32 cannot hold; minilm has them
     return np.where(is_constant, 0, (embeddings - mean) / np.where(is_constant, 1, std))
 
 
-def _side_by_side(parts: list[np.ndarray], weights: tuple[float, ...]) -> np.ndarray:
+def _side_by_side(
+    parts: list[np.ndarray], weights: tuple[float, ...], num_fitted: int
+) -> np.ndarray:
     """Returns [I, sum of E] whose squared distances, on average, are shared as `weights` say.
 
     Its mean variance is 1.
     """
     width = sum(part.shape[1] for part in parts)
-    variances = [part.var(axis=0).sum() for part in parts]
+    variances = [part[:num_fitted].var(axis=0).sum() for part in parts]
     shares = np.array(weights) / sum(weights)
     scaled = [
         part * np.float32(np.sqrt(share * width / variance)) if variance else part

@@ -54,7 +54,9 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
     started = time.monotonic()
     output = pathlib.Path(config.output or workdir / "recommendations.jsonl")
     _check(config, output)
-    trained = Recommender.load(config.run, config.batch_size or None)
+    trained = Recommender.load(
+        config.run, config.batch_size or None, tokenizer=config.tokenizer or None
+    )
     if config.histories:
         users = _given_users(config, trained)
     else:
@@ -102,6 +104,11 @@ def _check(config, output: pathlib.Path) -> None:
         )
     if not config.run:
         raise UserError("no --config.run: give the folder of a finished retrieval run")
+    if config.tokenizer and not config.histories:
+        raise UserError(
+            f"--config.tokenizer={config.tokenizer} is for other users than the run's, whose data "
+            "set lacks the items that were added: give --config.histories too"
+        )
     for key, default in (("split", "all"), ("scorer", "model")):
         if config.histories and config[key] != default:
             raise UserError(
