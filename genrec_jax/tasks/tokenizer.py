@@ -49,6 +49,7 @@ def run(config, workdir: pathlib.Path, cache_dir: pathlib.Path | None = None) ->
     data = sharding.replicate(mesh, embeddings[~is_held_out])
     settings = config.to_dict()
     codec = codecs.from_config(settings, embeddings.shape[1])
+    _check_categorical(embeddings, codec.num_categorical)
     evaluate = evaluator.Evaluator(codec, sharding.replicate(mesh, embeddings), is_held_out)
     if config.name in codecs.NEURAL:
         model, _ = codecs.NEURAL[config.name](settings["model"], embeddings.shape[1])
@@ -176,6 +177,18 @@ def _check_num_items(config, num_trained: int) -> None:
         raise UserError(
             f"{num_trained} items to train on are fewer than the {largest} "
             "codes of a level: lower --config.model.codebook_size"
+        )
+
+
+def _check_categorical(embeddings: np.ndarray, num_categorical: int) -> None:
+    if num_categorical == 0:
+        return
+    width = embeddings.shape[1]
+    if num_categorical >= width or not np.isin(embeddings[:, -num_categorical:], (0, 1)).all():
+        raise UserError(
+            f"--config.model.num_categorical={num_categorical}: so many of the {width} columns of "
+            "the embeddings, the last ones, must be 0 or 1, and others before them: give such ones "
+            "by --config.embedder.name=precomputed and --config.embedder.standardize=False"
         )
 
 
