@@ -99,6 +99,10 @@ FSQ, KMEANS = "--config=configs/fsq.py:smoke", "--config=configs/residual_kmeans
             "items to train on are fewer than the 2000 codes of a level",
         ),
         (
+            [RQVAE, "--config.model.num_categorical=3"],
+            "num_categorical=3: so many of the 160 columns of the embeddings, the last ones, must",
+        ),
+        (
             [FSQ, "--config.model.level_shapes=((8,1),)"],
             "level_shapes=((8, 1),) must be a tuple of",
         ),
