@@ -281,47 +281,24 @@ def test_tokenizer_and_retrieval_apart_give_the_same(environment, retrieval, tmp
         assert err.count("\n") == 1
 
 
-FEW_STEPS = {key: TOKENIZER[key] for key in ("num_steps", "eval_every", "steps_per_call")}
-TOKENIZERS = {
-    "rqvae": TOKENIZER
-    | {
-        "model.codebook_ema": 0.9,
-        "model.train_balance": "last",
-        "model.assign_balance": "all",
-        "model.level_sizes": "(16,8)",
-    },
-    "fsq": FEW_STEPS | {"model.level_shapes": "((4,4),(2,4))", "model.hidden_dims": "(16,)"},
-    "residual_kmeans": {"model.level_sizes": "(16,8,8)", "collisions": "reassign"},
-    "product_quantization": {"model.num_levels": 2, "model.codebook_size": 16},
-}
-
-
-@pytest.mark.parametrize("name", TOKENIZERS)
-def test_every_tokenizer_serves_retrieval_and_the_report(environment, retrieval, tmp_path, name):
+def test_another_tokenizer_serves_retrieval_and_the_report(environment, retrieval, tmp_path):
     embedder = {key: value for key, value in TOKENIZER.items() if key.startswith("embedder.")}
     cache = f"--config.cache_dir={tmp_path / 'cache'}"
-    arguments = [f"--config=configs/{name}.py:smoke", *SHOP, cache, "--config.extra_code_size=0"]
-    arguments += overrides(embedder | TOKENIZERS[name])
+    arguments = ["--config=configs/residual_kmeans.py:smoke", *SHOP, cache, *overrides(embedder)]
+    arguments += ["--config.model.level_sizes=(16,8,8)", "--config.collisions=reassign"]
     metrics, _, _ = run(environment, arguments, tmp_path / "ids")
     of_tokenizer = {key for key in retrieval[1] if key.startswith("tokenizer/")}
-    missing = {key for key in of_tokenizer - metrics.keys() if "/level_2/" not in key}
-    assert not missing and metrics["tokenizer/unique_after"] == 1
+    assert of_tokenizer <= metrics.keys() and metrics["tokenizer/unique_after"] == 1
     again = ["--config=configs/retrieval.py:smoke", *SHOP, cache, *overrides(RETRIEVAL)]
     again += [f"--config.tokenizer={tmp_path / 'ids'}", "--config.tokens_from_codebooks=True"]
     found, _, _ = run(environment, again, tmp_path / "retrieval")
-    levels = sum(key.startswith("train/level_") for key in found)
-    assert levels == 3  # two and an extra code, or three without
-    assert found["tokenizer/unique_before"] == metrics["tokenizer/unique_before"]
-    assert 0 <= found["test/recall@20"] <= 1 and found["test/num_users"] > 0
+    assert sum(key.startswith("train/level_") for key in found) == 3  # no extra code
+    assert found["tokenizer/unique_before"] == metrics["tokenizer/unique_before"] < 1
     report = ["--config=configs/tokenizer_report.py", f"--config.run={tmp_path / 'ids'}"]
     described, _, _ = run(environment, report, tmp_path / "report")
-    length, width = (3 if name == "residual_kmeans" else 2), 16 + 32 + 64
-    error = width * described[f"reconstruction/prefix_{length}/error"]
+    error = (16 + 32 + 64) * described["reconstruction/prefix_3/error"]
     loss = metrics["tokenizer/reconstruction_loss"]
-    if name == "residual_kmeans":  # whose codes are re-assigned since
-        assert loss < error < 2 * loss
-    else:
-        assert error == pytest.approx(loss, rel=1e-4)
+    assert loss < error < 2 * loss  # codes are re-assigned since
 
 
 def test_recommending_to_others_as_often_as_asked(environment, retrieval, tmp_path):

@@ -170,7 +170,7 @@ def test_the_tokenizer_of_a_run_holds_out_the_same_items(cold):
 def test_a_run_of_before_has_no_cold_items(trained, everybody, tmp_path, monkeypatch):
     load = recommender.Recommender.load
 
-    def load_older(*args):
+    def load_older(*args, **options):
         older = load(*args)
         for name in ("cold_share", "cold_seed"):
             del older.config["data"][name]

@@ -1,57 +1,51 @@
-"""What the tokenizer is trained on."""
+"""Every tokenizer by its config, as a stage."""
 
 import numpy as np
 import pytest
 
-from configs import rqvae as config_lib
+from configs import fsq, product_quantization, rqvae
 from genrec_jax import checkpoint
-from genrec_jax.data import datasets
+from genrec_jax.quantizers import residual
 from genrec_jax.tasks import tokenizer
-from tests.program_test import TOKENIZER
+
+SETTINGS = {
+    rqvae: {
+        "hidden_dims": (16,),
+        "code_dim": 4,
+        "level_sizes": (16, 8),
+        "codebook_ema": 0.9,
+        "train_balance": "last",
+        "assign_balance": "all",
+    },
+    fsq: {"hidden_dims": (16,), "level_shapes": ((4, 4), (2, 4))},
+    product_quantization: {"level_sizes": (16, 8)},
+}
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    """Returns a function that tokenizes embeddings, and which of the items are cold."""
-    folder = tmp_path_factory.mktemp("cold")
-    config = config_lib.get_config("smoke")
-    config.update_from_flattened_dict(TOKENIZER | {"model.hidden_dims": (32,), "num_steps": 20})
-    config.update_from_flattened_dict(
-        {
-            "data.synthetic_shop.num_users": 100,
-            "data.synthetic_shop.num_items": 100,
-            "data.cold_share": 0.2,
-            "cache_dir": str(folder / "cache"),
-            "embedder.name": "precomputed",
-            "embedder.path": str(folder / "embeddings.npy"),
-            "embedder.standardize": False,  # whose means are of all items
-        }
-    )
-
-    def tokenize(name, embeddings):
-        np.save(folder / "embeddings.npy", embeddings)
-        tokenizer.run(config, folder / name)
-        return checkpoint.load_export(folder / name, ("codebooks", "semantic_ids"))
-
-    return tokenize, datasets.load(folder / "cache", **config.data.to_dict()).is_cold
-
-
-def test_cold_items_get_ids_and_teach_nothing(world):
-    tokenize, is_cold = world
-    embeddings = np.random.default_rng(0).normal(size=(100, 8)).astype(np.float32)
-    assert 10 < is_cold.sum() < 25
-    (arrays, meta), (of_other_cold, _), (of_other_warm, _) = (
-        tokenize(name, np.where(is_other[:, None], -embeddings, embeddings))
-        for name, is_other in (
-            ("all", np.zeros(100, bool)),
-            ("cold", is_cold),
-            ("warm", np.arange(100) == np.flatnonzero(~is_cold)[0]),
-        )
-    )
-    np.testing.assert_array_equal(of_other_cold["codebooks"], arrays["codebooks"])
-    codes, other_codes = arrays["semantic_ids"][:, :-1], of_other_cold["semantic_ids"][:, :-1]
-    np.testing.assert_array_equal(other_codes[~is_cold], codes[~is_cold])
-    assert (other_codes[is_cold] != codes[is_cold]).any()
-    assert (of_other_warm["codebooks"] != arrays["codebooks"]).any()
-    assert len(np.unique(arrays["semantic_ids"], axis=0)) == 100
-    assert meta["training"]  # so that a run with other cold items notices
+@pytest.mark.parametrize("module", SETTINGS, ids=lambda module: module.__name__)
+def test_the_export_holds_what_the_others_read(module, tmp_path):
+    config = module.get_config("smoke")
+    config.data.synthetic_shop.update(num_users=300, num_items=200)
+    config.embedder.update(dim=16, remainder_dim=4, collaborative_dim=4)
+    config.model.update(SETTINGS[module])
+    if "num_steps" in config:
+        config.update(num_steps=40, eval_every=40, steps_per_call=20, batch_size=64)
+    metrics = tokenizer.run(config, tmp_path)
+    arrays, meta = checkpoint.load_export(tmp_path, ("state", "codebooks", "semantic_ids"))
+    assert arrays["codebooks"].shape[:2] == (2, 16)
+    np.testing.assert_array_equal(arrays["codebooks"][1, 8:], 0)
+    assert meta["level_sizes"][:2] == [16, 8]
+    assert meta["level_sizes"][2] == arrays["semantic_ids"][:, 2].max() + 1
+    assert (arrays["semantic_ids"] < meta["level_sizes"]).all()
+    assert metrics["tokenizer/unique_after"] == 1
+    assert metrics["tokenizer/unique_before"] == meta["health"]["tokenizer/unique_before"]
+    distinct = len(np.unique(arrays["semantic_ids"][:, :2], axis=0))
+    assert metrics["tokenizer/unique_before"] == pytest.approx(distinct / 200)
+    if module is rqvae:  # balanced
+        counts = np.bincount(arrays["semantic_ids"][:, 0], minlength=16)
+        assert set(counts) == {12, 13}
+        trained = residual.unpad(arrays["state"]["params"]["codebooks"], (16, 8))
+        for ours, exported in zip(
+            trained, residual.unpad(arrays["codebooks"], (16, 8)), strict=True
+        ):
+            np.testing.assert_array_equal(ours, exported)
