@@ -171,7 +171,7 @@ def test_a_run_of_before_has_no_cold_items(trained, everybody, tmp_path, monkeyp
     load = recommender.Recommender.load
 
     def load_older(*args, **options):
-        older = load(*args)
+        older = load(*args, **options)
         for name in ("cold_share", "cold_seed"):
             del older.config["data"][name]
         return older
