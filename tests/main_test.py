@@ -50,7 +50,7 @@ FSQ, KMEANS = "--config=configs/fsq.py:smoke", "--config=configs/residual_kmeans
     "arguments, message",
     [
         ([], "no --config: give one, such as --config=configs/rqvae.py"),
-        (["--config=configs/nope.py"], "no config file 'configs/nope.py'; there are configs/embed"),
+        (["--config=configs/nope.py"], "no config file 'configs/nope.py'; there are configs/add"),
         (["--config=configs/rqvae.py:beaty"], "unknown data set 'beaty': choose one of synthetic"),
         (["--config=configs/rqvae.py:toys,sports"], "names 2 data sets"),
         (
@@ -71,7 +71,7 @@ FSQ, KMEANS = "--config=configs/fsq.py:smoke", "--config=configs/residual_kmeans
         ([RQVAE, "--config.optimizer.schedule=linear"], "unknown schedule 'linear'"),
         ([RQVAE, "--config.embedder.name=bert"], "unknown embedder 'bert'"),
         ([RQVAE, "--config.data.dataset=books"], "unknown data set 'books': choose one of synth"),
-        ([RQVAE, "--config.task=train"], "unknown task 'train': choose one of embed, prepare"),
+        ([RQVAE, "--config.task=train"], "unknown task 'train': choose one of add_items"),
         ([RQVAE, "--config.seed=-1"], "--config.seed=-1 must be at least 0"),
         ([RQVAE, "--config.steps_per_call=0"], "--config.steps_per_call=0 must be at least 1"),
         ([RQVAE, "--config.accumulation=0"], "--config.accumulation=0 must be at least 1"),
@@ -100,7 +100,7 @@ FSQ, KMEANS = "--config=configs/fsq.py:smoke", "--config=configs/residual_kmeans
         ),
         (
             [RQVAE, "--config.model.num_categorical=3"],
-            "num_categorical=3: so many of the 160 columns of the embeddings, the last ones, must",
+            "num_categorical=3: so many of the 126 columns of the embeddings, the last ones, must",
         ),
         (
             [FSQ, "--config.model.level_shapes=((8,1),)"],
