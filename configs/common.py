@@ -64,6 +64,15 @@ def levels(dataset: str) -> ConfigDict:
     return config
 
 
+def clusters(dataset: str, smoke: bool) -> ConfigDict:
+    """Returns the levels and how k-means finds their codewords, below `model`."""
+    config = levels(dataset)
+    config.num_init = 1 if smoke else 3  # fits a level, of which the best is kept
+    config.max_iterations = 20 if smoke else 300  # or mini-batches
+    config.batch_size = 0  # of mini-batches, for very large catalogues; 0: all items
+    return config
+
+
 def embedder(smoke: bool) -> ConfigDict:
     """Returns how items become vectors."""
     config = ConfigDict()

@@ -17,9 +17,6 @@ def get_config(arg: str = "") -> ConfigDict:
     """`arg` is [DATASET][,smoke]."""
     dataset, smoke = common.parse_arg(arg)
     config = common.tokenizer("product_quantization", dataset, smoke)
-    config.model = common.levels(dataset)
-    config.model.num_init = 1 if smoke else 3  # fits a level, of which the best is kept
-    config.model.max_iterations = 20 if smoke else 300  # or mini-batches
-    config.model.batch_size = 0  # of mini-batches, for very large catalogues; 0: all items
+    config.model = common.clusters(dataset, smoke)
     config.model.num_rotations = 5 if smoke else 30  # improvements of the rotation; 0: plain PQ
     return config

@@ -20,7 +20,6 @@ from genrec_jax.tokenizers import clustering, codecs, neural
 
 COLLISIONS = ("extra_code", "reassign")
 _MINIMA = {"seed": 0, "extra_code_size": 0}
-_TRAINED_MINIMA = train.MINIMA
 _RQVAE_MINIMA = {
     "reset_every": 0,
     "kmeans_items": 0,
@@ -48,11 +47,14 @@ def run(config, workdir: pathlib.Path, cache_dir: pathlib.Path | None = None) ->
     mesh = sharding.make_mesh()
     data = sharding.replicate(mesh, embeddings[~is_held_out])
     settings = config.to_dict()
-    codec = codecs.from_config(settings, embeddings.shape[1])
+    is_neural = config.name in codecs.NEURAL
+    if is_neural:
+        model, codec = codecs.NEURAL[config.name](settings["model"], embeddings.shape[1])
+    else:
+        codec = codecs.from_config(settings, embeddings.shape[1])
     _check_categorical(embeddings, codec.num_categorical)
     evaluate = evaluator.Evaluator(codec, sharding.replicate(mesh, embeddings), is_held_out)
-    if config.name in codecs.NEURAL:
-        model, _ = codecs.NEURAL[config.name](settings["model"], embeddings.shape[1])
+    if is_neural:
         params, step, metrics = neural.fit(
             config,
             model,
@@ -111,7 +113,7 @@ def _check(config) -> None:
     checks.fraction(config, "held_out_share")
     checks.choice(config, "collisions", COLLISIONS)
     if config.name in codecs.NEURAL:
-        checks.at_least(config, _TRAINED_MINIMA)
+        checks.at_least(config, train.MINIMA)
         sharding.check_batch_size("--config.batch_size", config.batch_size, config.accumulation)
     else:
         checks.at_least(config, _CLUSTERING_MINIMA)
