@@ -17,7 +17,7 @@ import numpy as np
 from sklearn import metrics as sklearn_metrics
 from sklearn.metrics import cluster
 
-from genrec_jax.quantizers import vector
+from genrec_jax.quantizers import collisions, vector
 
 _ENTRIES = 1 << 24  # of a matrix of distances, computed at once
 _ROWS = 8192  # items that are decoded at once
@@ -41,8 +41,8 @@ def prefixes(codes: np.ndarray) -> np.ndarray:
     """
     columns = []
     for length in range(1, codes.shape[1] + 1):
-        _, numbers = np.unique(codes[:, :length], axis=0, return_inverse=True)
-        columns.append(numbers.ravel())
+        _, numbers = np.unique(collisions.keys_of(codes[:, :length]), return_inverse=True)
+        columns.append(numbers)
     return np.stack(columns, axis=1)
 
 

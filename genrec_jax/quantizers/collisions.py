@@ -33,11 +33,13 @@ def append_extra_code(
     """
     if existing is None:
         existing = np.empty((0, ids.shape[1] + 1), np.int32)
-    keys = _keys(np.concatenate([existing[:, :-1], ids]))
+    keys = keys_of(np.concatenate([existing[:, :-1], ids]))
     keys, existing_keys = keys[len(existing) :], keys[: len(existing)]
     order = np.lexsort((-popularity, keys))
     extra = np.empty(len(ids), np.int32)
-    extra[order] = _places(keys[order]) + _next_codes(existing_keys, existing[:, -1], keys[order])
+    extra[order] = nearest_ids.places(keys[order]) + _next_codes(
+        existing_keys, existing[:, -1], keys[order]
+    )
     largest = extra.max(initial=-1) + 1
     if 0 < size < largest:
         raise UserError(
@@ -88,11 +90,11 @@ def reassign(
             f"{' x '.join(map(str, sizes))} codes: raise --config.model.num_levels or "
             "--config.model.codebook_size"
         )
-    keys = _keys(np.concatenate([existing, codes]))
+    keys = keys_of(np.concatenate([existing, codes]))
     keys, existing_keys = keys[len(existing) :], keys[: len(existing)]
     order = np.lexsort((-popularity, keys))
     keeps = np.empty(len(codes), bool)
-    keeps[order] = (_places(keys[order]) == 0) & ~np.isin(keys[order], existing_keys)
+    keeps[order] = (nearest_ids.places(keys[order]) == 0) & ~np.isin(keys[order], existing_keys)
     (moved,) = np.nonzero(~keeps)
     moved = moved[np.argsort(-popularity[moved], kind="stable")]
     ids = np.array(codes, np.int32)
@@ -101,8 +103,8 @@ def reassign(
     return ids
 
 
-def _keys(ids: np.ndarray) -> np.ndarray:
-    """Returns [N] int64, alike where rows of ids [N, Q] are, whatever the number of levels."""
+def keys_of(ids: np.ndarray) -> np.ndarray:
+    """Returns [N] int64, ordered and alike as the rows of ids [N, Q] are, however many levels."""
     keys, num_keys = np.zeros(len(ids), np.int64), 1
     for codes in ids.T:
         num_codes = int(codes.max(initial=0)) + 1
@@ -112,11 +114,6 @@ def _keys(ids: np.ndarray) -> np.ndarray:
         keys = keys * num_codes + codes
         num_keys *= num_codes
     return keys
-
-
-def _places(sorted_keys: np.ndarray) -> np.ndarray:
-    """Returns [N] 0, 1, 2, ... within each run of equal values."""
-    return np.arange(len(sorted_keys)) - np.searchsorted(sorted_keys, sorted_keys)
 
 
 def _next_codes(

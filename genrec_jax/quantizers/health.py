@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from genrec_jax.quantizers import collisions
+
 
 def report(codes: np.ndarray, codebooks: Sequence[np.ndarray]) -> dict[str, float]:
     """Returns the health of codes [I, Q] from Q codebooks [K, C], under `tokenizer/`.
@@ -12,7 +14,7 @@ def report(codes: np.ndarray, codebooks: Sequence[np.ndarray]) -> dict[str, floa
     collisions; `entropy` is that of the distribution over IDs in nats (log I at best);
     `largest_group` is the most items with one ID. For each level see `level_report`.
     """
-    _, counts = np.unique(codes, axis=0, return_counts=True)
+    _, counts = np.unique(collisions.keys_of(codes), return_counts=True)
     values = {
         "unique_before": len(counts) / len(codes),
         "entropy": _entropy(counts),
@@ -53,7 +55,7 @@ def gini(counts: np.ndarray) -> float:
 
 def unique_share(semantic_ids: np.ndarray) -> float:
     """Returns the number of distinct rows of semantic_ids [I, Q] divided by I."""
-    return len(np.unique(semantic_ids, axis=0)) / len(semantic_ids)
+    return len(np.unique(collisions.keys_of(semantic_ids))) / len(semantic_ids)
 
 
 def _entropy(counts: np.ndarray) -> float:

@@ -123,8 +123,7 @@ def _ask(
         cells = groups[asking] * len(codebook) + codes[nearest]
         order = np.lexsort((distances[nearest], cells))
         cells = cells[order]
-        place = np.arange(len(cells)) - np.searchsorted(cells, cells)
-        is_granted = place < room.reshape(-1)[cells]
+        is_granted = places(cells) < room.reshape(-1)[cells]
         granted, cells = order[is_granted], cells[is_granted]
         answer[asking[granted]] = cells % len(codebook)
         np.subtract.at(room.reshape(-1), cells, 1)
@@ -132,6 +131,11 @@ def _ask(
         waits[granted] = False
         asking, codes, distances = asking[waits], codes[waits], distances[waits]
     return answer
+
+
+def places(sorted_keys: np.ndarray) -> np.ndarray:
+    """Returns [N] 0, 1, 2, ... within each run of equal values."""
+    return np.arange(len(sorted_keys)) - np.searchsorted(sorted_keys, sorted_keys)
 
 
 def _candidates(
