@@ -34,7 +34,7 @@ import rich.table
 from absl import app, flags
 from absl import logging as absl_logging
 
-from genrec_jax import files, sharding, train
+from genrec_jax import files, sharding, train, xla
 from genrec_jax.errors import UserError, exit_on_error
 
 _SMOKE = flags.DEFINE_bool("smoke", False, "Small shapes, to see that it works; no figures.")
@@ -69,6 +69,7 @@ def main(benchmark: str, cases: Callable[[bool], Iterable[Case]]) -> None:
 
 def start(run: Callable[[bool, str | None, list[str]], None]) -> None:
     """Calls `run` with what --smoke and --output say, and with the command line."""
+    xla.set_flags()
     absl_logging.set_verbosity(absl_logging.WARNING)  # JAX says which backends it did not find
     app.run(
         exit_on_error(lambda argv: run(_SMOKE.value, _OUTPUT.value, argv[1:])),

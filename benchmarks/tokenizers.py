@@ -60,9 +60,9 @@ TOKENIZERS = {
 _RECIPE = [
     "--config.model.num_encoder_layers=2",
     "--config.model.num_decoder_layers=2",
-    "--config.num_steps=6000",
-    "--config.eval_every=6000",
-    "--config.optimizer.warmup_steps=500",
+    "--config.num_steps=3000",
+    "--config.eval_every=3000",
+    "--config.optimizer.warmup_steps=300",
     "--config.eval.max_users=10000",
     "--config.num_examples=0",
 ]

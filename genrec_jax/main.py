@@ -12,7 +12,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import ConfigDict, config_flags
 
-from genrec_jax import files, tables, tasks, workdir
+from genrec_jax import files, tables, tasks, workdir, xla
 from genrec_jax.errors import UserError, exit_on_error
 
 _DESCRIPTION = "The run's config file and its argument, such as configs/rqvae.py:beauty,smoke."
@@ -139,5 +139,6 @@ def _skip_echoes(unraisable) -> None:
 
 
 if __name__ == "__main__":
+    xla.set_flags()
     _set_up_logging()
     app.run(exit_on_error(main), flags_parser=exit_on_error(parse_flags))
