@@ -87,3 +87,13 @@ def embedder(smoke: bool) -> ConfigDict:
     config.standardize = True
     config.seed = 0  # of `lsa` and `collaborative`
     return config
+
+
+def evaluation() -> ConfigDict:
+    """Returns how a recommender is evaluated."""
+    config = ConfigDict()
+    config.num_beams = 50  # items that are searched for
+    config.batch_size = 512
+    config.max_users = 0  # a seeded sample of so many users; 0 for all
+    config.unseen_share = 0.0  # of the places, at least, for items that training lacks
+    return config

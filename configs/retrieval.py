@@ -64,11 +64,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.optimizer.clip_norm = 1.0
 
     # Evaluation.
-    config.eval = ConfigDict()
-    config.eval.num_beams = 50
-    config.eval.batch_size = 512
-    config.eval.max_users = 0  # a seeded sample of so many users; 0 for all
-    config.eval.unseen_share = 0.0  # of the places, at least, for items that training lacks
+    config.eval = common.evaluation()
     config.num_examples = 3
 
     if dataset == "synthetic" or smoke:

@@ -15,11 +15,13 @@ import numpy as np
 
 from genrec_jax import checkpoint, sharding
 from genrec_jax.data.corpus import Samples
-from genrec_jax.decoding import prefix_index, reserve
+from genrec_jax.decoding import reserve
 from genrec_jax.errors import UserError
-from genrec_jax.evaluators import retrieval as evaluator
-from genrec_jax.models import encoder_decoder
+from genrec_jax.evaluators import searchers
+from genrec_jax.models import encoder_decoder, sasrec
 
+# What a run of each task exports for recommending.
+_EXPORTS = {"retrieval": ("state", "semantic_ids"), "sasrec": ("state",)}
 UNKNOWN = ("error", "skip")  # what to do with items that the catalogue lacks
 _SHORTEST = 64  # histories are filled up to so many items or more, to be of few different lengths
 
@@ -46,7 +48,7 @@ class Recommender:
     """
 
     def __init__(self, arrays: dict[str, Any], meta: dict[str, Any], batch_size: int | None):
-        """Takes what `tasks.retrieval` exports; `load` explains the rest."""
+        """Takes what `tasks.ranking` exports; `load` explains the rest."""
         self.config, self.corpus = meta["config"], meta["corpus"]
         self.interactions = meta["interactions"]
         self.item_ids, self.titles = meta["item_ids"], meta["titles"]
@@ -55,18 +57,10 @@ class Recommender:
             raise UserError(f"batch_size={batch_size} must be at least 1")
         self._places = {item_id: place for place, item_id in enumerate(self.item_ids)}
         self._mesh = sharding.make_mesh()
-        model = encoder_decoder.from_config(self.config, meta["level_sizes"])
-        self._search = evaluator.make_search(model, self._mesh, self.config["max_history"])
-        semantic_ids = arrays["semantic_ids"]
         self._unseen = meta.get("unseen_items")  # which runs of before do not say
-        unseen_index = None
-        if self._unseen:
-            is_unseen = np.isin(np.arange(len(semantic_ids)), self._unseen)
-            unseen_index = prefix_index.build(semantic_ids, is_unseen)
-        index = prefix_index.build(semantic_ids)
-        self._params, self._semantic_ids, self._index, self._unseen_index = sharding.replicate(
-            self._mesh, (arrays["state"]["params"], semantic_ids, index, unseen_index)
-        )
+        is_unseen = np.isin(np.arange(len(self.item_ids)), self._unseen or [])
+        self._searcher = _searcher(arrays, meta, self._mesh, is_unseen)
+        self._params = sharding.replicate(self._mesh, arrays["state"]["params"])
 
     @classmethod
     def load(
@@ -88,14 +82,20 @@ class Recommender:
             UserError: if the folder is no finished retrieval run, its export is damaged, or the
                 tokenizer is not its own with items added.
         """
-        arrays, meta = checkpoint.load_export(directory, ("state", "semantic_ids"))
+        _, meta = checkpoint.load_export(directory, ())
         task = meta["config"]["task"]
-        if task != "retrieval":
+        if task not in _EXPORTS:
             raise UserError(
-                f"{directory} is a run of {task}, not of retrieval: give the folder of a run of "
-                "configs/retrieval.py"
+                f"{directory} is a run of {task}, which recommends nothing: give the folder of a "
+                "run of configs/retrieval.py or configs/sasrec.py"
             )
+        arrays, meta = checkpoint.load_export(directory, _EXPORTS[task])
         if tokenizer is not None:
+            if "semantic_ids" not in arrays:
+                raise UserError(
+                    f"{directory} is a run of {task}, whose items have no IDs: leave out the "
+                    "tokenizer"
+                )
             arrays["semantic_ids"], changes = _with_added_items(arrays, meta, tokenizer)
             meta = meta | changes
         return cls(arrays, meta, batch_size)
@@ -170,7 +170,7 @@ class Recommender:
             unseen_share = self.config["eval"].get("unseen_share", 0.0)
         self._check_share(unseen_share)
         if users is None:
-            if self.config["model"]["num_user_bins"]:
+            if self.config["model"].get("num_user_bins"):
                 raise UserError(
                     "this run's model reads user tokens (num_user_bins), so that it recommends to "
                     "the users of its data set only: leave out --config.histories, or pass users"
@@ -195,12 +195,11 @@ class Recommender:
                 for batch in batches
             )
 
-        results = find(self._index, renormalize=False)
+        results = find(self._searcher.index, renormalize=False)
         if unseen_share and self._unseen:
-            is_unseen = np.asarray(self._unseen_index.is_there)
-            unseen_results = find(self._unseen_index, renormalize=True)
+            unseen_results = find(self._searcher.unseen_index, renormalize=True)
             results = (
-                reserve.fill(*best, *unseen, is_unseen, unseen_share)
+                reserve.fill(*best, *unseen, self._searcher.is_unseen, unseen_share)
                 for best, unseen in zip(results, unseen_results, strict=True)
             )
         found = (best for items, scores in results for best in zip(items, scores, strict=True))
@@ -232,16 +231,23 @@ class Recommender:
         for row, history in enumerate(histories):
             items[row, : len(history)] = history
             target[row] += len(history)
-        return self._search(
+        return self._searcher.search(
             self._params,
-            {
-                "items": sharding.replicate(self._mesh, items.ravel()),
-                "semantic_ids": self._semantic_ids,
-            },
+            self._searcher.data | {"items": sharding.replicate(self._mesh, items.ravel())},
             index,
             jax.device_put(Samples(user, start, target), sharding.over_rows(self._mesh)),
             **options,
         )
+
+
+def _searcher(arrays: dict, meta: dict, mesh, is_unseen: np.ndarray) -> searchers.Searcher:
+    config = meta["config"]
+    common = mesh, config["max_history"]
+    if config["task"] == "sasrec":
+        model = sasrec.from_config(config, len(meta["item_ids"]))
+        return searchers.of_scorer(model, *common, is_unseen)
+    model = encoder_decoder.from_config(config, meta["level_sizes"])
+    return searchers.of_generator(model, *common, arrays["semantic_ids"], is_unseen)
 
 
 def _with_added_items(arrays: dict, meta: dict, tokenizer) -> tuple[np.ndarray, dict]:

@@ -9,7 +9,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 # From top to bottom; `data.sources` stands for all files in that folder.
 ORDER = """
-errors checks files lookup
+errors checks files lookup xla
 data.records data.splits data.corpus data.cold_start data.text data.histories
 data.k_core data.text_files data.table_files data.sources
 data.builder data.datasets data.history_files data.embedding_files data.embedders data.batches
@@ -17,14 +17,15 @@ quantizers.sinkhorn quantizers.vector quantizers.residual quantizers.ema quantiz
 quantizers.kmeans quantizers.product
 quantizers.nearest_ids quantizers.collisions quantizers.health
 losses metrics
-models.layers models.rqvae models.fsq models.encoder_decoder
+models.layers models.rqvae models.fsq models.transformer models.encoder_decoder models.sasrec
 tokenizers.codecs
 decoding.prefix_index decoding.beam_search decoding.reserve
 sharding optimizer checkpoint telemetry
-evaluators.tokenizer evaluators.retrieval evaluators.baselines evaluators.semantic_ids
+evaluators.tokenizer evaluators.searchers evaluators.retrieval evaluators.baselines
+evaluators.semantic_ids
 train tokenizers.neural tokenizers.clustering workdir tables pictures recommender
 tasks.prepare tasks.embed tasks.tokenizer tasks.add_items tasks.tokenizer_report
-tasks.retrieval tasks.recommend
+tasks.ranking tasks.retrieval tasks.sasrec tasks.recommend
 main
 """.split()
 FILES = sorted(path for path in (ROOT / "genrec_jax").rglob("*.py") if path.name != "__init__.py")

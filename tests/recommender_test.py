@@ -9,9 +9,8 @@ import pytest
 
 from genrec_jax import checkpoint, sharding
 from genrec_jax.data import corpus as corpus_lib
-from genrec_jax.decoding import prefix_index
 from genrec_jax.errors import UserError
-from genrec_jax.evaluators import retrieval
+from genrec_jax.evaluators import retrieval, searchers
 from genrec_jax.models import encoder_decoder
 from genrec_jax.recommender import Recommender
 from tests.data.corpus_test import make
@@ -80,15 +79,11 @@ class World:
     def evaluate(self, num_beams, exclude_history, unseen_share=0.0):
         """Returns the item ids and the scores, in which -inf marks places that stay empty."""
         mesh = sharding.make_mesh()
-        unseen_index = prefix_index.build(self.ids, IS_UNSEEN) if unseen_share else None
-        data = {"items": self.corpus.items, "semantic_ids": self.ids}
         evaluator = retrieval.Evaluator(
-            self.model,
+            searchers.of_generator(self.model, mesh, MAX_HISTORY, self.ids, IS_UNSEEN),
             mesh,
-            sharding.replicate(mesh, data),
-            *sharding.replicate(mesh, (prefix_index.build(self.ids), unseen_index)),
+            sharding.replicate(mesh, self.corpus.items),
             unseen_share=unseen_share,
-            max_history=MAX_HISTORY,
             longest_history=8,
             num_beams=num_beams,
             batch_size=4,
@@ -265,7 +260,7 @@ def test_mistakes(recommender, arguments, message):
 
 def test_calls_of_like_sizes_are_compiled_once(world):
     recommender = Recommender.load(world.folder)
-    compiled = recommender._search._cache_size
+    compiled = recommender._searcher.search._cache_size
     for number in (8, 5, 7, NUM_USERS):
         recommender.recommend(world.histories()[:number], number % 7 + 1)
         recommender.recommend([[item_id] * number for item_id in ITEM_IDS], NUM_BEAMS)
@@ -304,8 +299,9 @@ def test_what_is_no_retrieval_run(tmp_path):
         {"state": {"params": np.ones(2)}, "codebooks": np.ones(2), "semantic_ids": np.ones(2)},
         {"config": {"task": "tokenizer"}},
     )
-    with pytest.raises(UserError, match=r"tokenizer is a run of tokenizer, not of retrieval: give"):
+    with pytest.raises(UserError, match=r"tokenizer is a run of tokenizer, which recommends noth"):
         Recommender.load(tmp_path / "tokenizer")
-    checkpoint.export(tmp_path / "codes", {"semantic_ids": np.ones(2)}, {})
+    meta = {"config": {"task": "retrieval"}}
+    checkpoint.export(tmp_path / "codes", {"semantic_ids": np.ones(2)}, meta)
     with pytest.raises(UserError, match=r"codes is the run of another stage: it exports no state"):
         Recommender.load(tmp_path / "codes")

@@ -2,9 +2,7 @@
 
 The encoder reads [user], then for each item its Q codes and [separator]; user and separator are
 options. The decoder reads [start, code 0, ..., code Q-2]; its place h gives the logits of level h.
-Layers are pre-norm without biases, one relative bias serves all layers of a stack (or learned
-places are added to its inputs), nothing is scaled by sqrt(D), and each level has an output head of
-its own, tied to nothing.
+Each level has an output head of its own, tied to nothing.
 
 B batch   P past items   Q levels   K codebook size   W beams     N heads
           S encoder places          D model width     T queries   H head width
@@ -20,11 +18,7 @@ from flax import nnx
 
 from genrec_jax import losses
 from genrec_jax.lookup import take_rows
-from genrec_jax.models import layers
-
-# How attention knows the order of its inputs: by a bias for each distance (T5), or by a learned
-# vector for each place, added to the inputs (as RQ-VAE-Recommender had before it moved to T5).
-POSITIONS = ("relative", "learned")
+from genrec_jax.models import layers, transformer
 
 
 class Memory(NamedTuple):
@@ -32,111 +26,6 @@ class Memory(NamedTuple):
 
     states: jax.Array  # [B, S, D]
     mask: jax.Array  # [B, S] bool
-
-
-class Block(nnx.Module):
-    """Self-attention, in a decoder cross-attention, feed-forward: each is norm, layer, add."""
-
-    def __init__(
-        self, dim, num_heads, head_dim, hidden_dim, *, is_decoder, activation, dropout, rngs
-    ):
-        def attention():
-            return layers.Attention(dim, num_heads, head_dim, dropout=dropout, rngs=rngs)
-
-        self.self_norm, self.self_attention = layers.RMSNorm(dim), attention()
-        if is_decoder:
-            self.cross_norm, self.cross_attention = layers.RMSNorm(dim), attention()
-        self.feed_forward_norm = layers.RMSNorm(dim)
-        self.feed_forward = layers.FeedForward(
-            dim, hidden_dim, activation=activation, dropout=dropout, rngs=rngs
-        )
-        self.dropout = dropout
-
-    def attend_self(self, x, *, bias, mask=None, rngs=None):
-        """[B, T, D] -> [B, T, D]."""
-        normed = self.self_norm(x)
-        out = self.self_attention.attend(
-            self.self_attention.queries(normed),
-            self.self_attention.keys_values(normed),
-            bias=bias,
-            mask=mask,
-            rngs=rngs,
-        )
-        return x + layers.dropout(out, self.dropout, rngs)
-
-    def attend_cached(self, x, cache, *, bias):
-        """One place of W beams: x [B, W, D] looks at the cache and at itself.
-
-        `cache` is two of [B, W, T, N, H], the keys and values of the places before; returned
-        with the new place appended.
-        """
-        normed = self.self_norm(x)
-        queries = self.self_attention.queries(normed)  # [B, W, N, H]
-        new = self.self_attention.keys_values(normed)
-        cache = tuple(
-            jnp.concatenate([old, one[:, :, None]], axis=2)
-            for old, one in zip(cache, new, strict=True)
-        )
-        merged = tuple(part.reshape(-1, *part.shape[2:]) for part in cache)  # merges B and W
-        out = self.self_attention.attend(
-            queries.reshape(-1, 1, *queries.shape[2:]), merged, bias=bias
-        )
-        return x + out.reshape(x.shape), cache
-
-    def attend_memory(self, x, keys_values, memory_mask, rngs=None):
-        """[B, T, D] -> [B, T, D]; in a search the T places are beams, which share the memory."""
-        out = self.cross_attention.attend(
-            self.cross_attention.queries(self.cross_norm(x)),
-            keys_values,
-            mask=memory_mask[:, None, None, :],
-            rngs=rngs,
-        )
-        return x + layers.dropout(out, self.dropout, rngs)
-
-    def feed(self, x, rngs=None):
-        """[B, T, D] -> [B, T, D]."""
-        out = self.feed_forward(self.feed_forward_norm(x), rngs)
-        return x + layers.dropout(out, self.dropout, rngs)
-
-
-class Stack(nnx.Module):
-    """Blocks, what tells them the order of their inputs, and a last norm."""
-
-    def __init__(
-        self,
-        num_layers,
-        dim,
-        num_heads,
-        head_dim,
-        hidden_dim,
-        *,
-        is_decoder,
-        positions,
-        num_places,
-        rngs,
-        **options,
-    ):
-        self.blocks = nnx.List(
-            Block(dim, num_heads, head_dim, hidden_dim, is_decoder=is_decoder, rngs=rngs, **options)
-            for _ in range(num_layers)
-        )
-        if positions == "relative":
-            self.relative_bias = layers.RelativeBias(
-                num_heads, bidirectional=not is_decoder, std=dim**-0.5, rngs=rngs
-            )
-        else:
-            self.places = layers.normal(rngs, (num_places, dim), 1.0)
-        self.is_relative = positions == "relative"
-        self.norm = layers.RMSNorm(dim)
-
-    def add_places(self, x: jax.Array, first: int = 0) -> jax.Array:
-        """Returns x [..., T, D], whose places are `first` and following, knowing them."""
-        if self.is_relative:
-            return x
-        return x + self.places[first : first + x.shape[-2]].astype(x.dtype)
-
-    def bias(self, query_places: np.ndarray, key_places: np.ndarray) -> jax.Array | None:
-        return self.relative_bias(query_places, key_places) if self.is_relative else None
 
 
 class EncoderDecoder(nnx.Module):
@@ -148,7 +37,7 @@ class EncoderDecoder(nnx.Module):
         dim, num_heads, head_dim, hidden_dim: widths of the layers.
         num_encoder_layers, num_decoder_layers: depths of the stacks.
         activation: of the feed-forward layers, a key of `layers.ACTIVATIONS`.
-        positions: a key of `POSITIONS`.
+        positions: one of `transformer.POSITIONS`.
         max_history: how many items the encoder reads, for learned places.
         dropout: rate on the inputs, on attention weights, on each layer's output, inside the
             feed-forward layers and on the last norms' outputs.
@@ -180,7 +69,7 @@ class EncoderDecoder(nnx.Module):
         widths = (dim, num_heads, head_dim, hidden_dim)
         options = {"activation": activation, "positions": positions, "dropout": dropout}
         num_levels = len(level_sizes)
-        self.encoder = Stack(
+        self.encoder = transformer.Stack(
             num_encoder_layers,
             *widths,
             is_decoder=False,
@@ -188,7 +77,7 @@ class EncoderDecoder(nnx.Module):
             rngs=rngs,
             **options,
         )
-        self.decoder = Stack(
+        self.decoder = transformer.Stack(
             num_decoder_layers,
             *widths,
             is_decoder=True,
@@ -359,17 +248,11 @@ def model(**kwargs) -> layers.Model:
 
 
 def from_config(config: Mapping[str, Any], level_sizes: Sequence[int]) -> layers.Model:
-    """Returns the model that a retrieval config describes, for IDs with so many codes a level.
-
-    `config["dtype"]` may be `auto`: bfloat16 on accelerators, float32 on CPUs.
-    """
-    dtype = config["dtype"]
-    if dtype == "auto":
-        dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    """Returns the model that a retrieval config describes, for IDs with so many codes a level."""
     return model(
         level_sizes=tuple(level_sizes),
         max_history=config["max_history"],
-        dtype=dtype,
+        dtype=layers.dtype(config["dtype"]),
         **config["model"],
     )
 

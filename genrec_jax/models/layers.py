@@ -42,6 +42,13 @@ def functional(build: Callable[[nnx.Rngs], nnx.Module]) -> Model:
     return Model(init, bind)
 
 
+def dtype(name: str) -> str:
+    """Returns the type of a name; that of `auto` is bfloat16 on accelerators, float32 on CPUs."""
+    if name != "auto":
+        return name
+    return "float32" if jax.default_backend() == "cpu" else "bfloat16"
+
+
 def normal(rngs: nnx.Rngs, shape: tuple[int, ...], std: float) -> nnx.Param:
     return nnx.Param(std * jax.random.normal(rngs.params(), shape))
 

@@ -6,8 +6,7 @@ import pytest
 
 from genrec_jax import sharding
 from genrec_jax.data import corpus as corpus_lib
-from genrec_jax.decoding import prefix_index
-from genrec_jax.evaluators import retrieval
+from genrec_jax.evaluators import retrieval, searchers
 from genrec_jax.models import encoder_decoder
 from tests.data.corpus_test import make
 
@@ -42,15 +41,14 @@ def world():
     mesh = sharding.make_mesh()
     data = {"items": corpus.items, "semantic_ids": ids.astype(np.int32)}
 
-    def evaluator(batch_size, max_history=MAX_HISTORY, unseen_share=0.0):
-        unseen_index = prefix_index.build(ids, IS_UNSEEN) if unseen_share else None
+    searcher = searchers.of_generator(model, mesh, MAX_HISTORY, data["semantic_ids"], IS_UNSEEN)
+
+    def evaluator(batch_size, unseen_share=0.0):
         return retrieval.Evaluator(
-            model,
+            searcher,
             mesh,
-            sharding.replicate(mesh, data),
-            *sharding.replicate(mesh, (prefix_index.build(ids), unseen_index)),
+            sharding.replicate(mesh, corpus.items),
             unseen_share=unseen_share,
-            max_history=max_history,
             longest_history=8,
             num_beams=NUM_BEAMS,
             batch_size=batch_size,
@@ -104,10 +102,11 @@ def test_a_share_of_the_places_is_for_unseen_items(world, exclude):
     samples = corpus_lib.held_out_samples(corpus, "test")
     ranked = evaluator(8).recommend(params, samples, exclude_history=exclude)
     mesh = sharding.make_mesh()
-    unseen = retrieval.make_search(model, mesh, MAX_HISTORY)(
+    searcher = searchers.of_generator(model, mesh, MAX_HISTORY, data["semantic_ids"], IS_UNSEEN)
+    unseen = searcher.search(
         params,
-        sharding.replicate(mesh, data),
-        sharding.replicate(mesh, prefix_index.build(data["semantic_ids"], IS_UNSEEN)),
+        searcher.data | {"items": sharding.replicate(mesh, data["items"])},
+        searcher.unseen_index,
         samples,
         num_beams=10,
         num_excluded=8 if exclude else 0,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from genrec_jax.models import encoder_decoder
+from genrec_jax.models import encoder_decoder, transformer
 
 LEVELS = (7, 5, 6, 3)
 TOKENS = {"use_separator": True, "num_user_bins": 3}
@@ -119,7 +119,7 @@ def test_padding_changes_nothing(changes):
     np.testing.assert_allclose(padded, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("positions", encoder_decoder.POSITIONS)
+@pytest.mark.parametrize("positions", transformer.POSITIONS)
 def test_the_order_of_the_history_matters(positions):
     model, params = make(positions=positions)
     codes, _, targets = batch()

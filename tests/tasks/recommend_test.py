@@ -282,7 +282,7 @@ def test_outputs_that_cannot_be(trained, tmp_path):
 
 def test_runs_that_are_none(trained, tmp_path):
     _, folder, _ = trained
-    with pytest.raises(UserError, match=r"is a run of tokenizer, not of retrieval: give the fold"):
+    with pytest.raises(UserError, match=r"is a run of tokenizer, which recommends nothing: give"):
         run(trained, tmp_path, run=str(folder / "tokenizer"))
     copy = tmp_path / "copy"
     shutil.copytree(folder / "export", copy / "export")

@@ -1,4 +1,4 @@
-"""Which tokenizers a retrieval run takes, and the scores of cold targets."""
+"""Which tokenizers a retrieval run takes."""
 
 import numpy as np
 import pytest
@@ -42,19 +42,3 @@ def test_a_tokenizer_must_have_left_out_the_same_items(tmp_path, corpus, saw, is
     else:
         with pytest.raises(UserError, match=r"or other cold items: train one on this data set and"):
             retrieval._tokenizer(config, corpus, tmp_path, tmp_path)
-
-
-def test_cold_targets_have_scores_of_their_own():
-    samples = corpus_lib.held_out_samples(COLD, "test")
-    targets = COLD.items[samples.target]
-    assert targets.tolist() == [3, 4, 3]
-    (cold,) = np.flatnonzero(COLD.is_cold)
-    items = np.array([[3, 5], [4, 5], [6, 7]])
-    scores = retrieval._score(items, COLD, samples, "baseline/x/test", "_new")
-    assert scores["baseline/x/test_new/recall@5"] == pytest.approx(2 / 3)
-    expected = {3: (0.5, 2), 4: (1.0, 1)}[cold]
-    prefix = "baseline/x/test_cold_new"
-    assert (scores[f"{prefix}/recall@5"], scores[f"{prefix}/num_users"]) == expected
-    for corpus, split in ((CORPUS, "test"), (COLD, "valid")):
-        scores = retrieval._score(items, corpus, samples, split, "")
-        assert scores.keys() == {key for key in scores if key.startswith(f"{split}/")}

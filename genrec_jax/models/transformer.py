@@ -1,0 +1,123 @@
+"""The transformer's blocks, of which all sequence models here are made.
+
+Layers are pre-norm without biases, and nothing is scaled by sqrt(D). One relative bias serves all
+layers of a stack, or learned places are added to its inputs.
+
+B batch   T queries   S keys   W beams   N heads   H head width   D model width
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from genrec_jax.models import layers
+
+# How attention knows the order of its inputs: by a bias for each distance (T5), or by a learned
+# vector for each place, added to the inputs (as RQ-VAE-Recommender had before it moved to T5).
+POSITIONS = ("relative", "learned")
+
+
+class Block(nnx.Module):
+    """Self-attention, in a decoder cross-attention, feed-forward: each is norm, layer, add."""
+
+    def __init__(
+        self, dim, num_heads, head_dim, hidden_dim, *, is_decoder, activation, dropout, rngs
+    ):
+        def attention():
+            return layers.Attention(dim, num_heads, head_dim, dropout=dropout, rngs=rngs)
+
+        self.self_norm, self.self_attention = layers.RMSNorm(dim), attention()
+        if is_decoder:
+            self.cross_norm, self.cross_attention = layers.RMSNorm(dim), attention()
+        self.feed_forward_norm = layers.RMSNorm(dim)
+        self.feed_forward = layers.FeedForward(
+            dim, hidden_dim, activation=activation, dropout=dropout, rngs=rngs
+        )
+        self.dropout = dropout
+
+    def attend_self(self, x, *, bias, mask=None, rngs=None):
+        """[B, T, D] -> [B, T, D]."""
+        normed = self.self_norm(x)
+        out = self.self_attention.attend(
+            self.self_attention.queries(normed),
+            self.self_attention.keys_values(normed),
+            bias=bias,
+            mask=mask,
+            rngs=rngs,
+        )
+        return x + layers.dropout(out, self.dropout, rngs)
+
+    def attend_cached(self, x, cache, *, bias):
+        """One place of W beams: x [B, W, D] looks at the cache and at itself.
+
+        `cache` is two of [B, W, T, N, H], the keys and values of the places before; returned
+        with the new place appended.
+        """
+        normed = self.self_norm(x)
+        queries = self.self_attention.queries(normed)  # [B, W, N, H]
+        new = self.self_attention.keys_values(normed)
+        cache = tuple(
+            jnp.concatenate([old, one[:, :, None]], axis=2)
+            for old, one in zip(cache, new, strict=True)
+        )
+        merged = tuple(part.reshape(-1, *part.shape[2:]) for part in cache)  # merges B and W
+        out = self.self_attention.attend(
+            queries.reshape(-1, 1, *queries.shape[2:]), merged, bias=bias
+        )
+        return x + out.reshape(x.shape), cache
+
+    def attend_memory(self, x, keys_values, memory_mask, rngs=None):
+        """[B, T, D] -> [B, T, D]; in a search the T places are beams, which share the memory."""
+        out = self.cross_attention.attend(
+            self.cross_attention.queries(self.cross_norm(x)),
+            keys_values,
+            mask=memory_mask[:, None, None, :],
+            rngs=rngs,
+        )
+        return x + layers.dropout(out, self.dropout, rngs)
+
+    def feed(self, x, rngs=None):
+        """[B, T, D] -> [B, T, D]."""
+        out = self.feed_forward(self.feed_forward_norm(x), rngs)
+        return x + layers.dropout(out, self.dropout, rngs)
+
+
+class Stack(nnx.Module):
+    """Blocks, what tells them the order of their inputs, and a last norm."""
+
+    def __init__(
+        self,
+        num_layers,
+        dim,
+        num_heads,
+        head_dim,
+        hidden_dim,
+        *,
+        is_decoder,
+        positions,
+        num_places,
+        rngs,
+        **options,
+    ):
+        self.blocks = nnx.List(
+            Block(dim, num_heads, head_dim, hidden_dim, is_decoder=is_decoder, rngs=rngs, **options)
+            for _ in range(num_layers)
+        )
+        if positions == "relative":
+            self.relative_bias = layers.RelativeBias(
+                num_heads, bidirectional=not is_decoder, std=dim**-0.5, rngs=rngs
+            )
+        else:
+            self.places = layers.normal(rngs, (num_places, dim), 1.0)
+        self.is_relative = positions == "relative"
+        self.norm = layers.RMSNorm(dim)
+
+    def add_places(self, x: jax.Array, first: int = 0) -> jax.Array:
+        """Returns x [..., T, D], whose places are `first` and following, knowing them."""
+        if self.is_relative:
+            return x
+        return x + self.places[first : first + x.shape[-2]].astype(x.dtype)
+
+    def bias(self, query_places: np.ndarray, key_places: np.ndarray) -> jax.Array | None:
+        return self.relative_bias(query_places, key_places) if self.is_relative else None

@@ -1,0 +1,201 @@
+"""What stages that train a recommender share: evaluation, selection, examples, baselines, export.
+
+The export holds what a recommender needs, see `recommender`: `state`, the parameters that
+validation selected, and whatever else the kind of model reads.
+"""
+
+import pathlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from genrec_jax import checkpoint, checks, files, optimizer, sharding, train
+from genrec_jax.data import corpus as corpus_lib
+from genrec_jax.data.corpus import Corpus, Samples
+from genrec_jax.errors import UserError
+from genrec_jax.evaluators import baselines
+from genrec_jax.evaluators import retrieval as evaluator
+from genrec_jax.evaluators.searchers import Searcher
+from genrec_jax.models import layers, transformer
+
+_DTYPES = ("auto", "float32", "bfloat16")
+_MINIMA = {
+    "seed": 0,
+    "max_history": 1,
+    "patience": 0,
+    "num_examples": 0,
+    "eval.max_users": 0,
+    "model.dim": 1,
+    "model.num_heads": 1,
+    "model.hidden_dim": 1,
+} | train.MINIMA
+_PROTOCOLS = {"": False, "_new": True}  # suffix of the split -> is the history excluded
+_EXAMPLES = "test", "_new"  # what examples.json shows
+
+
+class Ranker(NamedTuple):
+    """A kind of model and how it is trained."""
+
+    searcher: Searcher
+    samples: Samples  # for training
+    init: Callable[[jax.Array, Any], dict]  # (rng, data) -> params
+    # Its data are those of the searcher, `items` [N] and `samples`.
+    loss_fn: train.LossFn
+    metrics: dict[str, float]  # of what it is made from
+    arrays: dict[str, np.ndarray]  # to export beside `state`
+    meta: dict[str, Any]  # to export beside what all kinds do
+
+
+def check(config, minima: dict[str, float]) -> None:
+    """Refuses what would only fail later, before anything is computed."""
+    checks.choice(config, "dtype", _DTYPES)
+    checks.choice(config, "model.activation", tuple(layers.ACTIVATIONS))
+    checks.choice(config, "model.positions", transformer.POSITIONS)
+    checks.at_least(config, _MINIMA | minima)
+    checks.fraction(config, "model.dropout", "ema_decay", "eval.unseen_share")
+    for name, batch_size, parts in (
+        ("--config.batch_size", config.batch_size, config.accumulation),
+        ("--config.eval.batch_size", config.eval.batch_size, 1),
+    ):
+        sharding.check_batch_size(name, batch_size, parts)
+    if config.eval.num_beams < max(evaluator.CUTOFFS):
+        raise UserError(
+            f"--config.eval.num_beams={config.eval.num_beams} cannot fill the "
+            f"{max(evaluator.CUTOFFS)} places that are evaluated: give at least so many"
+        )
+
+
+def run(
+    config, workdir: pathlib.Path, corpus: Corpus, mesh: jax.sharding.Mesh, ranker: Ranker
+) -> dict[str, float]:
+    """Trains the model, exports it and returns the metrics."""
+    held_out = {
+        split: corpus_lib.choose_samples(
+            corpus_lib.held_out_samples(corpus, split), config.eval.max_users, config.seed
+        )
+        for split in ("valid", "test")
+    }
+    sizes = {"train": len(ranker.samples)} | {split: len(part) for split, part in held_out.items()}
+    if not all(sizes.values()):
+        raise UserError(
+            f"no samples in {', '.join(name for name, size in sizes.items() if not size)}: this "
+            f"data set's histories are too few or too short for --config.data.split="
+            f"{config.data.split}"
+        )
+
+    data = sharding.replicate(mesh, {"items": corpus.items, "samples": ranker.samples})
+    interactions = corpus_lib.interactions_fingerprint(corpus)
+    tx, schedule = optimizer.make(num_steps=config.num_steps, **config.optimizer.to_dict())
+    evaluate = evaluator.Evaluator(
+        ranker.searcher,
+        mesh,
+        data["items"],
+        unseen_share=config.eval.unseen_share,
+        longest_history=max(int((part.target - part.start).max()) for part in held_out.values()),
+        num_beams=config.eval.num_beams,
+        batch_size=config.eval.batch_size,
+    )
+
+    def recommend_and_score(params, split: str, protocol: str):
+        samples = held_out[split]
+        items, _ = evaluate.recommend(params, samples, exclude_history=_PROTOCOLS[protocol])
+        return items, _score(items, corpus, samples, split, protocol)
+
+    result = train.fit(
+        name=config.name,
+        workdir=workdir,
+        mesh=mesh,
+        init=ranker.init,
+        loss_fn=ranker.loss_fn,
+        tx=tx,
+        schedule=schedule,
+        data=ranker.searcher.data | data,
+        data_fingerprint=" ".join([interactions, *map(files.digest, ranker.arrays.values())]),
+        num_samples=len(ranker.samples),
+        batch_size=config.batch_size,
+        accumulation=config.accumulation,
+        ema_decay=config.ema_decay,
+        rules=None,
+        num_steps=config.num_steps,
+        steps_per_call=config.steps_per_call,
+        eval_every=config.eval_every,
+        evaluate=lambda params: recommend_and_score(params, "valid", "")[1],
+        headline=("valid/recall@10", "valid/ndcg@10"),
+        select="valid/ndcg@10",
+        patience=config.patience,
+        seed=config.seed,
+    )
+
+    metrics = corpus_lib.summary(corpus) | ranker.metrics | result.metrics
+    metrics["train/best_step"] = result.step
+    metrics["model/num_parameters"] = sum(leaf.size for leaf in jax.tree.leaves(result.params))
+    for split in held_out:
+        for protocol in _PROTOCOLS:
+            items, scores = recommend_and_score(result.params, split, protocol)
+            metrics |= scores
+            if (split, protocol) == _EXAMPLES:
+                shown = config.max_history, config.num_examples
+                _write_examples(workdir, corpus, held_out[split], items, *shown)
+    checkpoint.export(
+        workdir,
+        {"state": {"params": result.params, "step": np.int32(result.step)}} | ranker.arrays,
+        {
+            "config": config.to_dict(),
+            "corpus": corpus_lib.fingerprint(corpus),
+            "interactions": interactions,
+            "item_ids": corpus.item_ids,
+            "titles": corpus.titles,
+            "unseen_items": np.flatnonzero(ranker.searcher.is_unseen).tolist(),
+        }
+        | ranker.meta,
+    )
+    return metrics | _baselines(corpus, held_out["test"])
+
+
+def _score(
+    items: np.ndarray, corpus: Corpus, samples: Samples, split: str, protocol: str
+) -> dict[str, float]:
+    """Returns the metrics of items [S, W]; those of the test also for its cold targets alone."""
+    targets = corpus.items[samples.target]
+    scores = evaluator.score(items, targets, split + protocol)
+    is_cold = corpus.is_cold[targets]
+    if split.endswith("test") and is_cold.any():
+        prefix = f"{split}_cold{protocol}"
+        scores |= evaluator.score(items[is_cold], targets[is_cold], prefix)
+    return scores
+
+
+def _baselines(corpus: Corpus, samples: Samples) -> dict[str, float]:
+    metrics = {}
+    for name in baselines.NAMES:
+        scorer = baselines.scorer(name, corpus)
+        if scorer is None:
+            continue
+        for protocol, exclude in _PROTOCOLS.items():
+            items, _ = baselines.recommend(
+                scorer, corpus, samples, max(evaluator.CUTOFFS), exclude_history=exclude
+            )
+            metrics |= _score(items, corpus, samples, f"baseline/{name}/test", protocol)
+    return metrics
+
+
+def _write_examples(
+    workdir, corpus: Corpus, samples: Samples, items, max_history: int, num_examples: int
+) -> None:
+    """Writes examples.json: what the model reads of a few users, target, recommended, by title."""
+    chosen = np.linspace(0, len(samples) - 1, min(num_examples, len(samples)), dtype=int)
+    examples = []
+    for row in chosen:
+        history = corpus.items[samples.start[row] : samples.target[row]][-max_history:]
+        best = [item for item in items[row, :10] if item >= 0]
+        examples.append(
+            {
+                "user_id": corpus.user_ids[samples.user[row]],
+                "history": [corpus.titles[item] for item in history],
+                "target": corpus.titles[corpus.items[samples.target[row]]],
+                "recommended": [corpus.titles[item] for item in best],
+            }
+        )
+    files.write_json(pathlib.Path(workdir) / "examples.json", examples)

@@ -1,0 +1,81 @@
+"""SASRec's loss over histories, and a whole run of it."""
+
+import jax
+import numpy as np
+import pytest
+
+from configs import sasrec as config_lib
+from genrec_jax.data import corpus as corpus_lib
+from genrec_jax.data import datasets
+from genrec_jax.errors import UserError
+from genrec_jax.models import sasrec as model_lib
+from genrec_jax.recommender import Recommender
+from genrec_jax.tasks import sasrec
+from tests.data.corpus_test import make
+
+CORPUS = make([[0, 1, 2, 3, 4, 5], [2, 0, 1, 4], [3, 4, 0]], num_items=6)  # [:-2] is for training
+
+
+def test_the_loss_is_the_mean_over_all_targets_that_the_model_can_reach():
+    samples = corpus_lib.whole_training_samples(CORPUS)
+    assert samples.target.tolist() == [3, 7]  # histories 0 1 2 3 and 2 0
+    assert sasrec.mean_targets(samples, 2) == (2 + 1) / 2
+    settings = config_lib.get_config().model.to_dict() | {"dim": 8, "dropout": 0.0}
+    model = model_lib.from_config({"max_history": 2, "dtype": "auto", "model": settings}, 6)
+    params = model.init(jax.random.key(0))
+    data = {"items": CORPUS.items, "samples": samples}
+    loss_fn = sasrec.loss_fn(model, 2, 1.5)
+    loss, _ = loss_fn(params, data, np.array([0, 1]), 0, None)
+    scores = [
+        model.bind(params).scores(np.array([[1, 0]]), np.array([[True, False]]))[0, 2],
+        model.bind(params).scores(np.array([[1, 2]]), np.array([[True, True]]))[0, 3],
+        model.bind(params).scores(np.array([[2, 0]]), np.array([[True, False]]))[0, 0],
+    ]
+    assert loss == pytest.approx(-np.mean(scores), rel=1e-5)
+    parts = [loss_fn(params, data, np.array([row]), 0, None)[0] for row in (0, 1)]
+    assert np.mean(parts) == pytest.approx(float(loss), rel=1e-6)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Returns the folder, config and metrics of a small run that learns a little."""
+    folder = tmp_path_factory.mktemp("run")
+    config = config_lib.get_config("smoke")
+    config.data.synthetic_shop.num_users = 600
+    config.data.synthetic_shop.num_items = 100
+    config.optimizer.learning_rate = 5e-3
+    config.model.dropout = 0.1
+    return folder, config, sasrec.run(config, folder)
+
+
+def test_a_run_beats_the_most_popular_items(run):
+    _, _, metrics = run
+    for protocol in ("test", "test_new"):
+        popularity = metrics[f"baseline/popularity/{protocol}/ndcg@10"]
+        assert metrics[f"{protocol}/ndcg@10"] > 1.2 * popularity
+    assert metrics["train/best_step"] in (100, 200)
+
+
+def test_the_recommender_gives_what_the_test_was_scored_with(run):
+    folder, config, metrics = run
+    corpus = datasets.load(folder / "cache", **config.data.to_dict())
+    samples = corpus_lib.held_out_samples(corpus, "test")
+    histories = [
+        [corpus.item_ids[item] for item in corpus.items[start:target]]
+        for start, target in zip(samples.start, samples.target, strict=True)
+    ]
+    targets = [corpus.item_ids[corpus.items[target]] for target in samples.target]
+    recommender = Recommender.load(folder)
+    for exclude, split in ((False, "test"), (True, "test_new")):
+        found = recommender.recommend(histories, 10, exclude_history=exclude)
+        hits = [target in best.item_ids for target, best in zip(targets, found, strict=True)]
+        assert np.mean(hits) == pytest.approx(metrics[f"{split}/recall@10"], abs=1e-9)
+    with pytest.raises(UserError, match=r"whose items have no IDs: leave out the tokenizer"):
+        Recommender.load(folder, tokenizer=folder)
+
+
+def test_heads_must_share_the_width(tmp_path):
+    config = config_lib.get_config("smoke")
+    config.model.num_heads = 3
+    with pytest.raises(UserError, match=r"model.dim=64 cannot be split into 3 heads: make it a m"):
+        sasrec.run(config, tmp_path)
