@@ -4,6 +4,7 @@ The export is that of a tokenizer, of the new catalogue in its order.
 """
 
 import dataclasses
+import os
 import pathlib
 import time
 
@@ -24,22 +25,18 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
     started = time.monotonic()
     if not config.run:
         raise UserError("no --config.run: give the folder of a finished tokenizer run")
-    arrays, meta = checkpoint.load_export(config.run, ("state", "codebooks", "semantic_ids"))
+    names = "state", "codebooks", "semantic_ids", "codes"
+    arrays, meta = checkpoint.load_export(config.run, names)
     settings = meta["config"]
     if settings["task"] != "tokenizer":
         raise UserError(f"{config.run} is a run of {settings['task']}, not of a tokenizer")
     cache_dir = pathlib.Path(config.cache_dir or workdir / "cache")
     corpus = datasets.load(cache_dir, **config.data.to_dict())
     is_added = _find_added(config.run, meta["item_ids"], corpus)
-    fitted = _fitted_corpus(config.run, meta, cache_dir)
+    fitted = fitted_corpus(config.run, meta, cache_dir)
 
     added = np.flatnonzero(is_added)
-    embeddings = embedders.embed(
-        _append(fitted, corpus, added),
-        cache_dir,
-        num_fitted=fitted.num_items,
-        **settings["embedder"] | ({"path": config.path} if config.path else {}),
-    )[fitted.num_items :]
+    embeddings = embed_later(fitted, corpus, added, cache_dir, settings["embedder"], config.path)
     # Equal shares are those of a whole catalogue, so later items get the nearest codes.
     codec = codecs.from_config(settings, embeddings.shape[1])._replace(balanced_levels=())
     rows = sharding.replicate(sharding.make_mesh(), embeddings)
@@ -63,16 +60,25 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
 
     places = {item_id: place for place, item_id in enumerate(meta["item_ids"])}
     kept = [places[corpus.item_ids[item]] for item in np.flatnonzero(~is_added)]
-    semantic_ids = np.empty((corpus.num_items, added_ids.shape[1]), np.int32)
-    semantic_ids[~is_added] = arrays["semantic_ids"][kept]
-    semantic_ids[is_added] = added_ids
+
+    def extend(old: np.ndarray, new: np.ndarray) -> np.ndarray:
+        whole = np.empty((corpus.num_items, new.shape[1]), np.int32)
+        whole[~is_added], whole[is_added] = old[kept], new
+        return whole
+
+    semantic_ids = extend(arrays["semantic_ids"], added_ids)
+    codes = extend(arrays["codes"], assignment.codes)
+    healthy = health.report(codes, evaluate.codewords(params))
+    healthy["tokenizer/unique_after"] = health.unique_share(semantic_ids)
     checkpoint.export(
         workdir,
-        arrays | {"semantic_ids": semantic_ids},
+        arrays | {"semantic_ids": semantic_ids, "codes": codes},
         meta
         | {
             "corpus": corpus_lib.fingerprint(corpus),
             "fitted_corpus": corpus_lib.fingerprint(fitted),
+            "added": {"data": config.data.to_dict(), "path": config.path},
+            "health": healthy,
             "item_ids": corpus.item_ids,
             "titles": corpus.titles,
         },
@@ -81,10 +87,8 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
         "data/num_items": corpus.num_items,
         "data/num_added_items": len(added),
         "added/reconstruction_loss": assignment.losses["tokenizer/reconstruction_loss"],
-        "added/unique_before": health.unique_share(assignment.codes),
-        "tokenizer/unique_after": health.unique_share(semantic_ids),
     }
-    return metrics | {"time/seconds": time.monotonic() - started}
+    return metrics | healthy | {"time/seconds": time.monotonic() - started}
 
 
 def _find_added(run: str, item_ids: list[str], corpus: Corpus) -> np.ndarray:
@@ -101,16 +105,67 @@ def _find_added(run: str, item_ids: list[str], corpus: Corpus) -> np.ndarray:
     return is_added
 
 
-def _fitted_corpus(run: str, meta: dict, cache_dir: pathlib.Path) -> Corpus:
-    """Returns the data set that the tokenizer was trained on."""
-    corpus = datasets.load(cache_dir, **meta["config"]["data"])
-    is_same = corpus_lib.fingerprint(corpus) == meta.get("fitted_corpus", meta["corpus"])
-    if meta["training"] not in ("", corpus_lib.training_fingerprint(corpus)) or not is_same:
+def fitted_corpus(run: str | os.PathLike, meta: dict, cache_dir: str | os.PathLike) -> Corpus:
+    """Returns the data set that the tokenizer in a folder was trained on, by its export's `meta`.
+
+    Raises:
+        UserError: if it is not as it was then.
+    """
+    try:
+        corpus = datasets.load(cache_dir, **meta["config"]["data"])
+        if corpus_lib.fingerprint(corpus) != meta.get("fitted_corpus", meta["corpus"]):
+            raise UserError("its catalogue is another one now: restore it")
+        if meta["training"] not in ("", corpus_lib.training_fingerprint(corpus)):
+            raise UserError("its interactions are others now: restore them")
+    except UserError as error:
         raise UserError(
-            f"the data set that {run} was trained on is another one now, and new items are to be "
-            "described as its own were: restore it, and put the new items into another folder"
-        )
+            f"cannot describe the items of {run} as when it was trained: {error}"
+        ) from error
     return corpus
+
+
+def embed_all(
+    run: str | os.PathLike, meta: dict, cache_dir: str | os.PathLike
+) -> tuple[Corpus, np.ndarray]:
+    """Returns all items that a tokenizer's export has IDs of, and their embeddings [I, E].
+
+    Args:
+        run: the tokenizer's folder.
+        meta: of its export.
+        cache_dir: of prepared data and embeddings.
+
+    Raises:
+        UserError: if a data set that they are from is not as it was then.
+    """
+    fitted, settings = fitted_corpus(run, meta, cache_dir), meta["config"]["embedder"]
+    embeddings = embedders.embed(fitted, cache_dir, **settings)
+    if "added" not in meta:
+        return fitted, embeddings
+    corpus = datasets.load(cache_dir, **meta["added"]["data"])
+    if corpus_lib.fingerprint(corpus) != meta["corpus"]:
+        raise UserError(f"the data set whose items {run} added is another one now: restore it")
+    places = {item_id: place for place, item_id in enumerate(fitted.item_ids)}
+    own = np.array([places.get(item_id, -1) for item_id in corpus.item_ids])
+    (later,) = np.nonzero(own < 0)
+    whole = embeddings[own]
+    whole[later] = embed_later(fitted, corpus, later, cache_dir, settings, meta["added"]["path"])
+    return corpus, whole
+
+
+def embed_later(
+    fitted: Corpus, corpus: Corpus, items: np.ndarray, cache_dir, settings: dict, path: str
+) -> np.ndarray:
+    """Returns embeddings [A, E] of items [A] of a corpus in the space of those of `fitted`.
+
+    `settings` are those of the embedder, and `path` that of precomputed embeddings of all items,
+    empty for the one in the settings.
+    """
+    return embedders.embed(
+        _append(fitted, corpus, items),
+        cache_dir,
+        num_fitted=fitted.num_items,
+        **settings | ({"path": path} if path else {}),
+    )[fitted.num_items :]
 
 
 def _append(fitted: Corpus, corpus: Corpus, items: np.ndarray) -> Corpus:

@@ -1,8 +1,9 @@
 """Stage `tokenize`: embeddings to codebooks and one semantic ID for each item.
 
 The export holds `codebooks` [Q, K, C], padded with zeros where levels differ in size, and
-`semantic_ids`, [I, Q + 1] with an extra code or [I, Q], which are all that the next stage reads;
-and `state`, the parameters, for who wants to encode more items.
+`semantic_ids`, [I, Q] or [I, Q + 1] with an extra code, which are all that the next stage reads;
+`codes` [I, Q], those nearest to each item, before collisions were resolved; and `state`, the
+parameters, for who wants to encode more items.
 """
 
 import pathlib
@@ -80,6 +81,7 @@ def run(config, workdir: pathlib.Path, cache_dir: pathlib.Path | None = None) ->
             "state": {"params": params, "step": np.int32(step)},
             "codebooks": np.asarray(residual.pad(codebooks)),
             "semantic_ids": semantic_ids,
+            "codes": assignment.codes,
         },
         {
             "config": settings,
@@ -117,6 +119,8 @@ def _check(config) -> None:
         sharding.check_batch_size("--config.batch_size", config.batch_size, config.accumulation)
     else:
         checks.at_least(config, _CLUSTERING_MINIMA)
+    if config.name == "product_quantization":
+        checks.at_least(config, {"model.num_rotations": 0})
     if config.name == "fsq":
         _check_shapes(config.model.level_shapes)
         return
@@ -176,9 +180,10 @@ def _check_num_items(config, num_trained: int) -> None:
         return  # its codes are not learnt
     largest = max(codecs.sizes_of(config.model))
     if num_trained < largest:
+        key = "level_sizes" if config.model.level_sizes else "codebook_size"
         raise UserError(
-            f"{num_trained} items to train on are fewer than the {largest} "
-            "codes of a level: lower --config.model.codebook_size"
+            f"{num_trained} items to train on are fewer than the {largest} codes of a level: lower "
+            f"--config.model.{key}"
         )
 
 

@@ -1,8 +1,9 @@
 """Stage `tokenizer_report`: how healthy a finished tokenizer is, whatever made it.
 
-Reads the export of a tokenizer's run and the data set that it was trained on, and writes
+Reads the export of a tokenizer's run and the data sets that its items are from, and writes
 `report.json`, all metrics and the largest groups of items with equal codes, beside the pictures
-`usage.png`, `categories.png` and `tree.png`.
+`usage.png`, `categories.png` and `tree.png`. All are of the codes nearest to each item, before
+collisions were resolved.
 """
 
 import functools
@@ -16,10 +17,10 @@ import numpy as np
 
 from genrec_jax import checkpoint, checks, files, pictures
 from genrec_jax.data import corpus as corpus_lib
-from genrec_jax.data import datasets, embedders
 from genrec_jax.data.corpus import Corpus
 from genrec_jax.errors import UserError
 from genrec_jax.evaluators import semantic_ids as evaluator
+from genrec_jax.tasks import add_items
 from genrec_jax.tokenizers import codecs
 
 _MINIMA = {"seed": 0, "num_items": 0, "num_neighbours": 1, "num_groups": 0}
@@ -30,7 +31,7 @@ class Tokenizer(NamedTuple):
 
     directory: pathlib.Path
     params: Any
-    semantic_ids: np.ndarray  # [I, Q], or [I, Q + 1] if an extra code tells colliding items apart
+    codes: np.ndarray  # [I, Q] before collisions were resolved
     meta: dict
 
 
@@ -40,7 +41,9 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
     _check(config)
     tokenizer = _load(pathlib.Path(config.run))
     cache_dir = config.cache_dir or tokenizer.meta["config"]["cache_dir"]
-    corpus, embeddings = _data(tokenizer, cache_dir or pathlib.Path(config.run) / "cache")
+    corpus, embeddings = add_items.embed_all(
+        tokenizer.directory, tokenizer.meta, cache_dir or pathlib.Path(config.run) / "cache"
+    )
     if config.num_neighbours >= corpus.num_items:
         raise UserError(
             f"--config.num_neighbours={config.num_neighbours} must be below the number of items, "
@@ -49,13 +52,13 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
 
     codec = codecs.from_config(tokenizer.meta["config"], embeddings.shape[1])
     codewords = [np.asarray(level) for level in codec.codewords(tokenizer.params)]
-    codes = tokenizer.semantic_ids[:, : len(codewords)]
+    codes = tokenizer.codes
     item_prefixes = evaluator.prefixes(codes)
     quantized = evaluator.partial_sums(codes, codewords)  # [Q, I, C]
     groups = evaluator.collision_groups(codes)
 
     metrics = {"data/num_items": corpus.num_items}
-    metrics |= tokenizer.meta["health"]  # of the codes before collisions were resolved
+    metrics |= tokenizer.meta["health"]
     parts = {
         "collisions": evaluator.collision_report(codes, corpus.texts),
         "reconstruction": evaluator.reconstruction_report(
@@ -89,7 +92,7 @@ def _load(directory: pathlib.Path) -> Tokenizer:
     """Returns the export of a tokenizer's run, or of the tokenizer that a retrieval run made."""
     if (directory / "tokenizer").is_dir():
         directory = directory / "tokenizer"
-    arrays, meta = checkpoint.load_export(directory, ("state", "semantic_ids"))
+    _, meta = checkpoint.load_export(directory, ())
     task = meta["config"]["task"]
     if task != "tokenizer":
         there = meta["config"].get("tokenizer") or "a run of configs/rqvae.py"
@@ -97,29 +100,8 @@ def _load(directory: pathlib.Path) -> Tokenizer:
             f"{directory} is a run of {task} and holds no tokenizer: give the folder of its "
             f"tokenizer, {there}"
         )
-    return Tokenizer(directory, arrays["state"]["params"], arrays["semantic_ids"], meta)
-
-
-def _data(tokenizer: Tokenizer, cache_dir: str | pathlib.Path) -> tuple[Corpus, np.ndarray]:
-    """Returns the data set that a tokenizer was trained on, and its embeddings [I, E]."""
-    directory, config = tokenizer.directory, tokenizer.meta["config"]
-    try:
-        corpus = datasets.load(cache_dir, **config["data"])
-        _check_same(tokenizer, corpus)
-        embeddings = embedders.embed(corpus, cache_dir, **config["embedder"])
-    except UserError as error:
-        raise UserError(
-            f"cannot describe the items of {directory} as when it was trained: {error}"
-        ) from error
-    return corpus, embeddings
-
-
-def _check_same(tokenizer: Tokenizer, corpus: Corpus) -> None:
-    if corpus_lib.fingerprint(corpus) != tokenizer.meta["corpus"]:
-        raise UserError("its catalogue is another one now: restore it, or train a tokenizer again")
-    training = tokenizer.meta.get("training", "")
-    if training not in ("", corpus_lib.training_fingerprint(corpus)):
-        raise UserError("its interactions are others now: restore them, or train a tokenizer again")
+    arrays, _ = checkpoint.load_export(directory, ("state", "codes"))
+    return Tokenizer(directory, arrays["state"]["params"], arrays["codes"], meta)
 
 
 def _on_device(function: Callable, params: Any) -> Callable[[np.ndarray], np.ndarray]:

@@ -10,12 +10,13 @@ import pytest
 from configs import add_items as add_config
 from configs import retrieval as retrieval_config
 from configs import rqvae as tokenizer_config
+from configs import tokenizer_report as report_config
 from genrec_jax import checkpoint
 from genrec_jax.data import datasets, embedders
 from genrec_jax.errors import UserError
 from genrec_jax.quantizers import residual
 from genrec_jax.recommender import Recommender
-from genrec_jax.tasks import add_items, retrieval, tokenizer
+from genrec_jax.tasks import add_items, retrieval, tokenizer, tokenizer_report
 from genrec_jax.tokenizers import codecs
 
 NUM_OLD, NUM_NEW = 60, 70
@@ -52,7 +53,7 @@ def added_settings(run, data):
 
 
 def exported(folder):
-    return checkpoint.load_export(folder, ("state", "codebooks", "semantic_ids"))
+    return checkpoint.load_export(folder, ("state", "codebooks", "semantic_ids", "codes"))
 
 
 @pytest.fixture(scope="module", params=["extra_code", "reassign"])
@@ -112,6 +113,41 @@ def test_codes_of_a_new_item_are_the_nearest_to_its_latent(world):
         np.testing.assert_array_equal((ids == codes).all(axis=1), np.array(free) & first)
 
 
+def test_health_is_that_of_all_items(world):
+    folder, metrics = world
+    before, old_meta = exported(folder / "ids")
+    after, meta = exported(folder / "ids2")
+    places = [meta["item_ids"].index(item_id) for item_id in old_meta["item_ids"]]
+    np.testing.assert_array_equal(after["codes"][places], before["codes"])
+    distinct = len(np.unique(after["codes"], axis=0))
+    assert metrics["tokenizer/unique_before"] == distinct / NUM_NEW
+    assert meta["health"].items() <= metrics.items()
+
+
+def test_a_report_describes_the_added_items_too(world, tmp_path):
+    folder, metrics = world
+    config = report_config.get_config()
+    config.run, config.num_neighbours = str(folder / "ids2"), 3
+    report = tokenizer_report.run(config, tmp_path)
+    assert report["data/num_items"] == NUM_NEW
+    assert report["tokenizer/unique_before"] == metrics["tokenizer/unique_before"]
+    # In full the reconstruction is that of each item by its own codes, added ones included.
+    arrays, meta = exported(folder / "ids2")
+    corpus, embeddings = add_items.embed_all(folder / "ids2", meta, folder / "cache")
+    assert corpus.item_ids == meta["item_ids"]
+    codec = codecs.from_config(meta["config"], embeddings.shape[1])
+    params = arrays["state"]["params"]
+    codewords = [np.asarray(level) for level in codec.codewords(params)]
+    quantized = sum(level[arrays["codes"][:, n]] for n, level in enumerate(codewords))
+    errors = (codecs.reconstruct(codec, params, quantized) - embeddings) ** 2
+    assert report["reconstruction/prefix_2/error"] == pytest.approx(float(errors.mean()), rel=1e-4)
+    changed = meta | {"added": {"data": meta["config"]["data"], "path": ""}}
+    checkpoint.export(tmp_path / "changed", arrays, changed)
+    config.run = str(tmp_path / "changed")
+    with pytest.raises(UserError, match=r"whose items .*changed added is another one now: restore"):
+        tokenizer_report.run(config, tmp_path)
+
+
 def test_again_gives_the_same_and_once_more_keeps_these(world, tmp_path):
     folder, _ = world
     add_items.run(added_settings(folder / "ids", folder / "new"), tmp_path / "again")
@@ -168,5 +204,5 @@ def test_the_data_set_of_the_tokenizer_must_be_as_it_was(world, tmp_path):
     arrays, meta = exported(folder / "ids")
     moved = meta["config"] | {"data": meta["config"]["data"] | {"dir": str(folder / "new")}}
     checkpoint.export(tmp_path / "ids", arrays, meta | {"config": moved})
-    with pytest.raises(UserError, match="was trained on is another one now"):
+    with pytest.raises(UserError, match=r"cannot describe .*ids as when it .* now: restore"):
         add_items.run(added_settings(tmp_path / "ids", folder / "new"), tmp_path / "ids2")

@@ -45,7 +45,7 @@ def trained(tmp_path_factory):
 @pytest.fixture(scope="module")
 def world(trained):
     """Returns the corpus, the embeddings, the export and what the model makes of it."""
-    arrays, meta = checkpoint.load_export(trained[1], ["state", "semantic_ids", "codebooks"])
+    arrays, meta = checkpoint.load_export(trained[1], ["state", "codes", "codebooks"])
     corpus = datasets.load(trained[1] / "cache", **meta["config"]["data"])
     embeddings = embedders.embed(corpus, trained[1] / "cache", **meta["config"]["embedder"])
     return corpus, embeddings, arrays, meta
@@ -102,7 +102,7 @@ def test_reconstruction(world, report):
     with jax.default_matmul_precision("highest"):
         latents = np.asarray(module.encode(embeddings))
         for level in range(NUM_LEVELS):
-            sums = sums + arrays["codebooks"][level][arrays["semantic_ids"][:, level]]
+            sums = sums + arrays["codebooks"][level][arrays["codes"][:, level]]
             lost = embeddings - np.asarray(module.decoder(sums.astype(np.float32)))
             expected = {
                 "error": (lost**2).mean(),
@@ -124,7 +124,7 @@ def test_categories(world, report):
         assert report[1][f"categories/depth_{depth}/num_categories"] == len(set(classes))
         assert report[1][f"categories/depth_{depth}/num_items"] == NUM_ITEMS - 1
         for length in (1, 2, 3):
-            prefixes = [tuple(arrays["semantic_ids"][item, :length]) for item in known]
+            prefixes = [tuple(arrays["codes"][item, :length]) for item in known]
             pairs = Counter(zip(prefixes, classes, strict=True))
             largest = Counter()
             for (prefix, _), count in pairs.items():
@@ -135,7 +135,7 @@ def test_categories(world, report):
 
 def test_collisions(world, report):
     corpus, _, arrays, _ = world
-    ids = [tuple(row) for row in arrays["semantic_ids"][:, :NUM_LEVELS].tolist()]
+    ids = [tuple(row) for row in arrays["codes"].tolist()]
     items_of = {}
     for item, codes in zip(corpus.item_ids, ids, strict=True):
         items_of.setdefault(codes, []).append(item)
@@ -162,7 +162,7 @@ def test_collisions(world, report):
 
 def test_neighbours(world, report):
     _, embeddings, arrays, _ = world
-    codes = arrays["semantic_ids"]
+    codes = arrays["codes"]
     near = nearest(embeddings, 10)
     for length in (1, 2, 3):
         shares = (codes[near, :length] == codes[:, None, :length]).all(axis=-1)
@@ -215,14 +215,15 @@ def exported(world, folder, task="tokenizer", **changes):
     return folder
 
 
-def test_ids_without_an_extra_code(trained, world, report, tmp_path):
-    semantic_ids = world[2]["semantic_ids"][:, :NUM_LEVELS]
-    folder = exported(
-        world, tmp_path / "ids", semantic_ids=semantic_ids, level_sizes=[16] * NUM_LEVELS
-    )
-    cache_dir = str(trained[1] / "cache")
-    metrics, _ = run(folder, tmp_path / "report", cache_dir=cache_dir)
-    assert metrics == report[1]  # health is that of the run, before collisions were resolved
+def test_what_is_done_about_collisions_does_not_matter(trained, report, tmp_path):
+    config = tokenizer_config.get_config("files,smoke")
+    config.update(checkpoint.load_export(trained[1], ())[1]["config"])
+    config.collisions = "extra_code"
+    folder, cache_dir = tmp_path / "ids", trained[1] / "cache"
+    folder.mkdir()
+    tokenizer.run(config, folder, cache_dir)
+    metrics, _ = run(folder, tmp_path / "report", cache_dir=str(cache_dir))
+    assert metrics == report[1]
     assert not (folder / "cache").exists()
 
 
@@ -262,7 +263,9 @@ def test_refusals(trained, world, tmp_path):
     with pytest.raises(UserError, match=r"cannot describe .*other as .*: its catalogue is another"):
         run(other, tmp_path / "report", cache_dir=cache_dir)
     other = exported(world, tmp_path / "other", training="others")
-    with pytest.raises(UserError, match=r"cannot describe .*: its interactions are others now"):
+    with pytest.raises(
+        UserError, match=r"cannot describe .*: its interactions are others now: restore"
+    ):
         run(other, tmp_path / "report", cache_dir=cache_dir)
     damaged = exported(world, tmp_path / "damaged")
     file = max((damaged / "export").rglob("*"), key=lambda path: path.stat().st_size)
