@@ -32,30 +32,32 @@ _JOBS = flags.DEFINE_integer("jobs", 1, "How many runs at once.")
 _FOLDER = flags.DEFINE_string("folder", None, "Where the runs go. Default: removed at the end.")
 
 _BALANCED = ["--config.model.balanced=True", "--config.model.batch_size=2048"]
-# The config and settings of each tokenizer.
+_EXTRA = ["--config.collisions=extra_code"]
+# The config and settings of each tokenizer. Modes are compared where collisions show: with an
+# extra code, which says nothing of the item.
 TOKENIZERS = {
     "rqvae": ("rqvae", []),
-    "rqvae_pass": ("rqvae", ["--config.model.residual_gradient=pass"]),
-    "rqvae_rotation": ("rqvae", ["--config.model.estimator=rotation"]),
+    "rqvae_extra": ("rqvae", _EXTRA),
+    "rqvae_pass": ("rqvae", [*_EXTRA, "--config.model.residual_gradient=pass"]),
+    "rqvae_rotation": ("rqvae", [*_EXTRA, "--config.model.estimator=rotation"]),
     "rqvae_gumbel": (
         "rqvae",
-        ["--config.model.estimator=gumbel", "--config.model.temperature=1.0"],
+        [*_EXTRA, "--config.model.estimator=gumbel", "--config.model.temperature=1.0"],
     ),
-    "rqvae_ema": ("rqvae", ["--config.model.codebook_ema=0.99"]),
+    "rqvae_ema": ("rqvae", [*_EXTRA, "--config.model.codebook_ema=0.99"]),
     "rqvae_cosine": (
         "rqvae",
-        ["--config.model.distance=cosine", "--config.model.normalize=True"],
+        [*_EXTRA, "--config.model.distance=cosine", "--config.model.normalize=True"],
     ),
-    "rqvae_simvq": ("rqvae", ["--config.model.simvq=True", "--config.reset_every=0"]),
-    "rqvae_balanced": ("rqvae", ["--config.model.assign_balance=all"]),
-    "rqvae_reassign": ("rqvae", ["--config.collisions=reassign"]),
-    "rqvae_4_levels": ("rqvae", ["--config.model.num_levels=4"]),
-    "fsq": ("fsq", []),
+    "rqvae_simvq": ("rqvae", [*_EXTRA, "--config.model.simvq=True", "--config.reset_every=0"]),
+    "rqvae_balanced": ("rqvae", [*_EXTRA, "--config.model.assign_balance=all"]),
+    "rqvae_4_levels": ("rqvae", [*_EXTRA, "--config.model.num_levels=4"]),
+    "fsq": ("fsq", _EXTRA),
     "kmeans": ("residual_kmeans", []),
-    "kmeans_reassign": ("residual_kmeans", ["--config.collisions=reassign"]),
-    "kmeans_balanced": ("residual_kmeans", _BALANCED),
-    "pq": ("product_quantization", ["--config.model.num_rotations=0"]),
-    "opq": ("product_quantization", []),
+    "kmeans_extra": ("residual_kmeans", _EXTRA),
+    "kmeans_balanced": ("residual_kmeans", [*_EXTRA, *_BALANCED]),
+    "pq": ("product_quantization", [*_EXTRA, "--config.model.num_rotations=0"]),
+    "opq": ("product_quantization", _EXTRA),
 }
 _RECIPE = [
     "--config.model.num_encoder_layers=2",

@@ -49,9 +49,10 @@ def tokenizer(name: str, dataset: str, smoke: bool) -> ConfigDict:
     config.data = data(dataset)
     config.embedder = embedder(smoke)
     config.held_out_share = 0.0  # of the items, which only get IDs and an evaluation of their own
-    # Items with equal codes are told apart by one more code, or get the nearest free codes.
-    config.collisions = "extra_code"  # or "reassign"
-    config.extra_code_size = 0 if smoke else 256  # values of that code; 0: as many as it takes
+    # Items with equal codes get the nearest free codes, or are told apart by one more code.
+    config.collisions = "reassign"  # or "extra_code"
+    # Values of that code; 0 for as many as it takes, which leaves no room for items added later.
+    config.extra_code_size = 0 if smoke else 256
     return config
 
 

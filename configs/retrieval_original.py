@@ -4,7 +4,8 @@
 
 Tokens of width 128 in a model of width 512 with 8 heads, 8 layers (4 to encode, 4 to decode),
 dropout .3, learned places, one random part of each history an epoch, and an inverse square root
-schedule. All else is that of configs/retrieval.py.
+schedule, and an extra code that tells colliding items apart. All else is that of
+configs/retrieval.py.
 """
 
 from ml_collections import ConfigDict
@@ -20,6 +21,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.model.positions = "learned"
     config.model.dropout = 0.3
     config.samples = "subsequences"
+    config.tokenizer_config.collisions = "extra_code"
     config.optimizer.schedule = "inverse_sqrt"
     if dataset != "synthetic" and not smoke:
         config.model.embedding_dim = 128
