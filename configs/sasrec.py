@@ -26,12 +26,12 @@ def get_config(arg: str = "") -> ConfigDict:
     config.max_history = 50
     config.dtype = "auto"  # bfloat16 on accelerators, float32 on CPU
     config.model = ConfigDict()
-    config.model.dim = 64
+    config.model.dim = 128
     config.model.num_heads = 2
     config.model.hidden_dim = 256
     config.model.num_layers = 2
     config.model.activation = "gelu"
-    config.model.positions = "learned"  # or "relative"
+    config.model.positions = "relative"  # or "learned"
     config.model.dropout = 0.5
 
     # Training: each training history is a sample, all of its items but the first are targets.
