@@ -4,7 +4,8 @@
         --config.data.dir=NEW --workdir=IDS2
 
 IDS is a finished tokenizer run, NEW a data set with all of its items and more. All items keep their
-IDs; the others get theirs from the same codebooks. IDS2 serves like any tokenizer's run.
+IDs; the others get theirs from the same codebooks. IDS2 serves like any tokenizer's run: one that
+saw histories, by the embedder `collaborative`, serves retrieval runs on these histories alone.
 """
 
 from ml_collections import ConfigDict
@@ -13,7 +14,7 @@ from configs import common
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """`arg` is [DATASET]."""
+    """`arg` is [DATASET][,smoke]; nothing is trained, so `smoke` changes nothing."""
     dataset, _ = common.parse_arg(arg)
     config = ConfigDict()
     config.task = "add_items"

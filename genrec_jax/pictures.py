@@ -17,6 +17,7 @@ from genrec_jax.quantizers import health
 
 _DPI = 150
 _MAX_COLUMNS = 4  # of panels side by side
+_FLOOR = 0.5  # of a logarithmic scale, so that a code with one item is seen
 _NUM_CATEGORIES = 20
 _BRANCHES = (4, 3, 2)  # of the tree, level by level
 _NUM_TITLES, _TITLE_WIDTH = 2, 72  # of each of its leaves
@@ -24,7 +25,7 @@ _COLOUR, _ACCENT, _FAINT = "#2c5f8a", "#c4532d", "#9aa5b1"
 
 
 def usage(path: str | os.PathLike, codes: np.ndarray, codebooks: Sequence[np.ndarray]) -> None:
-    """Draws for each level how many items have each code, falling.
+    """Draws for each level how many items have each code, falling, by a logarithmic scale.
 
     Args:
         codes: [I, Q].
@@ -37,7 +38,8 @@ def usage(path: str | os.PathLike, codes: np.ndarray, codebooks: Sequence[np.nda
     for level, (codebook, axis) in enumerate(zip(codebooks, axes.flat, strict=False)):
         size = len(codebook)
         counts = np.bincount(codes[:, level], minlength=size)
-        axis.stairs(np.sort(counts)[::-1], np.arange(size + 1), fill=True, color=_COLOUR)
+        falling = np.sort(counts)[::-1]
+        axis.stairs(falling, np.arange(size + 1), baseline=_FLOOR, fill=True, color=_COLOUR)
         axis.axhline(len(codes) / size, color=_ACCENT, linestyle="--", linewidth=1)
         values = health.level_report(codes[:, level], codebook)
         axis.set_title(
@@ -46,6 +48,8 @@ def usage(path: str | os.PathLike, codes: np.ndarray, codebooks: Sequence[np.nda
             fontsize=10,
         )
         axis.set_xlim(0, size)
+        axis.set_yscale("log")
+        axis.set_ylim(_FLOOR)
         axis.xaxis.set_major_locator(ticker.MaxNLocator(5, integer=True))
         axis.spines[["top", "right"]].set_visible(False)
     for axis in axes.flat[len(codebooks) :]:

@@ -56,13 +56,13 @@ def _tables_of_numbered(metrics: dict[str, float]) -> list[rich.table.Table]:
             table = tables[kind, *values] = rich.table.Table(box=rich.box.SIMPLE_HEAD)
             table.add_column(kind, no_wrap=True)
             for name in values:
-                table.add_column(name, justify="right")
+                table.add_column(name, justify="right", overflow="fold")
         table.add_row(thing, *map(_number, values.values()))
     return list(tables.values())
 
 
 def _number(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:.5g}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
 def print_collisions(groups: list[dict]) -> None:

@@ -33,9 +33,15 @@ def run_once(
     workdir = pathlib.Path(workdir)
     config = json.loads(json.dumps(config))  # as it will be read back: tuples are lists
     try:
+        is_new = not workdir.exists()
         workdir.mkdir(parents=True, exist_ok=True)
-        with _locked(workdir):
-            return _run(workdir, config, run, again)
+        try:
+            with _locked(workdir):
+                return _run(workdir, config, run, again)
+        except UserError:
+            if is_new and not any(workdir.iterdir()):
+                workdir.rmdir()
+            raise
     except OSError as error:
         if error.filename and pathlib.Path(error.filename) == workdir:
             raise UserError(f"cannot use {workdir} as --workdir: {error.strerror}") from error

@@ -483,5 +483,5 @@ def test_an_extra_code_that_is_too_small(run, tmp_path):
         "--config.extra_code_size=1",
     )
     assert status == 2
-    assert "share one semantic ID, the extra code tells 1 apart: raise --config.extra_code" in err
+    assert "share one semantic ID, the extra code tells 1 apart: train a tokenizer, in" in err
     assert not (tmp_path / "metrics.json").exists() and not (tmp_path / "export").exists()

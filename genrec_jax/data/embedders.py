@@ -56,6 +56,11 @@ def embed(
         **settings: the other arguments of `_embed`.
     """
     names = split_names(name)
+    if weights and len(names) == 1:
+        raise UserError(
+            f"--config.embedder.weights={weights} is for several embedders, not for {name} alone: "
+            "leave it out"
+        )
     if len(weights) not in (0, len(names)) or any(weight <= 0 for weight in weights):
         raise UserError(
             f"--config.embedder.weights={weights} must be a number above 0 for each of "

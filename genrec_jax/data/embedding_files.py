@@ -63,7 +63,8 @@ def _read_npy(path: str, num_items: int) -> np.ndarray:
         embeddings = np.load(path, allow_pickle=False)
     except (ValueError, EOFError, zipfile.BadZipFile, tokenize.TokenError) as error:
         raise UserError(
-            f"{path}: not an .npy array of numbers: {error}: write it by numpy.save"
+            f"{path} is neither an .npy array of numbers, whole and as numpy.save writes it, nor a "
+            ".parquet table: give one of them"
         ) from error
     if not isinstance(embeddings, np.ndarray) or embeddings.ndim != 2:
         raise UserError(f"{path}: expected one array [items, width], one row an item")

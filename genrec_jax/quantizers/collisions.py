@@ -43,9 +43,9 @@ def append_extra_code(
     largest = extra.max(initial=-1) + 1
     if 0 < size < largest:
         raise UserError(
-            f"{largest} items share one semantic ID, the extra code tells {size} apart: raise "
-            "--config.extra_code_size, or train a tokenizer that spreads them (more levels, "
-            "larger codebooks, more steps)"
+            f"{largest} items share one semantic ID, the extra code tells {size} apart: train a "
+            "tokenizer, in another --workdir, with --config.collisions=reassign, a larger "
+            "--config.extra_code_size, more levels, larger codebooks, or more steps"
         )
     return np.concatenate([ids, extra[:, None]], axis=1, dtype=np.int32)
 
@@ -87,8 +87,8 @@ def reassign(
     if len(existing) + len(codes) > math.prod(sizes):
         raise UserError(
             f"{len(existing) + len(codes)} items are more than the {math.prod(sizes)} IDs of "
-            f"{' x '.join(map(str, sizes))} codes: raise --config.model.num_levels or "
-            "--config.model.codebook_size"
+            f"{' x '.join(map(str, sizes))} codes: train a tokenizer, in another --workdir, with a "
+            "larger --config.model.num_levels or --config.model.codebook_size"
         )
     keys = keys_of(np.concatenate([existing, codes]))
     keys, existing_keys = keys[len(existing) :], keys[: len(existing)]

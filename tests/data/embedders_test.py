@@ -122,7 +122,7 @@ def test_embedders_side_by_side_share_the_distances(tmp_path, weights, shares, s
     [
         (
             {"weights": (1, 2)},
-            r"embedder.weights=\(1, 2\) must be a number above 0 for each of lsa",
+            r"embedder.weights=\(1, 2\) is for several embedders, not for lsa alone: leave it out",
         ),
         (
             {"name": "lsa,collaborative", "weights": (1, 0)},

@@ -39,7 +39,7 @@ def test_an_array_of_any_width_and_type(tmp_path, dtype):
         (np.full((3, 2), 1e300), r"finite number in float32, but row 0 .* of item a"),
         (np.full((3, 2), "x"), "every value must be a number, not <U1"),
         (np.full((3, 2), 1j), "every value must be a number, not complex128"),
-        (np.full((3, 2), None), "not an .npy array of numbers"),  # pickled, so never loaded
+        (np.full((3, 2), None), "neither an .npy array of numbers"),  # pickled, so never loaded
     ],
 )
 def test_an_array_that_cannot_be_used(tmp_path, array, message):
@@ -50,11 +50,15 @@ def test_an_array_that_cannot_be_used(tmp_path, array, message):
 def test_a_file_that_is_no_array(tmp_path):
     path = tmp_path / "mine.npy"
     path.write_text("1, 2, 3")
-    with pytest.raises(UserError, match=r"mine\.npy: not an \.npy array"):
+    with pytest.raises(
+        UserError, match=r"mine\.npy is neither an \.npy array .* nor a \.parquet table"
+    ):
         embedding_files.read(str(path), ITEM_IDS)
     whole = open(save(tmp_path, np.zeros((3, 2))), "rb").read()
     path.write_bytes(whole[:10] + whole[10:].replace(b"}", b" "))  # a header that never ends
-    with pytest.raises(UserError, match=r"mine\.npy: not an \.npy array"):
+    with pytest.raises(
+        UserError, match=r"mine\.npy is neither an \.npy array .* nor a \.parquet table"
+    ):
         embedding_files.read(str(path), ITEM_IDS)
 
 

@@ -124,7 +124,7 @@ def test_many_alike_spread_over_several_prefixes():
 def test_more_items_than_ids_are_refused():
     codebooks = [column(0, 1), column(0, 1, 2)]
     codes, latents, popularity = np.zeros((7, 2), int), column(*[0] * 7), np.zeros(7)
-    message = r"7 items are more than the 6 IDs of 2 x 3 codes: raise --config.model.num_levels"
+    message = r"7 items are more than the 6 IDs of 2 x 3 codes: train a tokenizer, in another"
     with pytest.raises(UserError, match=message):
         collisions.reassign(codes, popularity, latents, codebooks)
     with pytest.raises(UserError, match=message):
