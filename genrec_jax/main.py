@@ -44,6 +44,7 @@ def main(argv: list[str]) -> None:
         tables.print_examples(files.read_json(directory / "examples.json"))
     if (directory / "report.json").exists():
         tables.print_collisions(files.read_json(directory / "report.json")["collision_groups"])
+    print(f"All of it is in {directory}")
 
 
 def _task(name: str):

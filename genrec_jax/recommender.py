@@ -48,7 +48,7 @@ class Recommender:
     """
 
     def __init__(self, arrays: dict[str, Any], meta: dict[str, Any], batch_size: int | None):
-        """Takes what `tasks.ranking` exports; `load` explains the rest."""
+        """Takes what `ranking` exports; `load` explains the rest."""
         self.config, self.corpus = meta["config"], meta["corpus"]
         self.interactions = meta["interactions"]
         self.item_ids, self.titles = meta["item_ids"], meta["titles"]

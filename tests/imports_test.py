@@ -23,9 +23,9 @@ decoding.prefix_index decoding.beam_search decoding.reserve
 sharding optimizer checkpoint telemetry
 evaluators.tokenizer evaluators.searchers evaluators.retrieval evaluators.baselines
 evaluators.semantic_ids
-train tokenizers.neural tokenizers.clustering workdir tables pictures recommender
+train tokenizers.neural tokenizers.clustering workdir tables pictures recommender ranking
 tasks.prepare tasks.embed tasks.tokenizer tasks.add_items tasks.tokenizer_report
-tasks.ranking tasks.retrieval tasks.sasrec tasks.recommend
+tasks.retrieval tasks.sasrec tasks.recommend
 main
 """.split()
 FILES = sorted(path for path in (ROOT / "genrec_jax").rglob("*.py") if path.name != "__init__.py")

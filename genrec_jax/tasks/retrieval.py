@@ -1,7 +1,7 @@
 """Stage `retrieve`: histories as semantic IDs to a model that generates the next item's ID.
 
 Of a tokenizer's run it reads `codebooks` and `semantic_ids`, nothing else, and exports the latter
-beside what `tasks.ranking` does.
+beside what `ranking` does.
 """
 
 import pathlib
@@ -10,7 +10,7 @@ import time
 import jax
 import numpy as np
 
-from genrec_jax import checkpoint, checks, sharding, train
+from genrec_jax import checkpoint, checks, ranking, sharding, train
 from genrec_jax import workdir as workdir_lib
 from genrec_jax.data import corpus as corpus_lib
 from genrec_jax.data import datasets, histories
@@ -19,7 +19,6 @@ from genrec_jax.errors import UserError
 from genrec_jax.evaluators import searchers
 from genrec_jax.models import encoder_decoder
 from genrec_jax.quantizers import residual
-from genrec_jax.tasks import ranking
 from genrec_jax.tasks import tokenizer as tokenizer_task
 
 _MINIMA = {

@@ -6,14 +6,13 @@ import time
 import jax.numpy as jnp
 import numpy as np
 
-from genrec_jax import sharding, train
+from genrec_jax import ranking, sharding, train
 from genrec_jax.data import corpus as corpus_lib
 from genrec_jax.data import datasets, histories
 from genrec_jax.data.corpus import Samples
 from genrec_jax.errors import UserError
 from genrec_jax.evaluators import searchers
 from genrec_jax.models import sasrec
-from genrec_jax.tasks import ranking
 
 _MINIMA = {"model.num_layers": 1}
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from genrec_jax import ranking
 from genrec_jax.data import cold_start
 from genrec_jax.data import corpus as corpus_lib
-from genrec_jax.tasks import ranking
 from tests.data.corpus_test import make
 
 CORPUS = make([[0, 1, 2, 3], [0, 2, 1, 4], [3, 4, 0, 3]])
