@@ -304,7 +304,7 @@ PRECOMPUTED = ["embedder.name=precomputed", "embedder.path=e.npy"]
             PRECOMPUTED,
             "every value must be a finite number in float32, but row 2 (from 0), of item 3, is not",
         ),
-        ({"e.npy": npy(EMBEDDINGS)[:-1]}, PRECOMPUTED, "e.npy: not an .npy array of numbers"),
+        ({"e.npy": npy(EMBEDDINGS)[:-1]}, PRECOMPUTED, "e.npy is neither an .npy array of numbers"),
         ({"e.npy": npy(np.array(["a"] * 4))}, PRECOMPUTED, "e.npy: expected one array [items, wid"),
         # Tables.
         (TABLES, [*WITH_TABLES, "data.dir=."], "leave one of them out"),
@@ -431,8 +431,11 @@ def test_tables_and_the_compact_format_reach_the_corpus(run, tmp_path, monkeypat
 
 def test_the_workdir_of_a_stage_without_data_has_a_default(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    run(f"--config={ROOT}/configs/recommend.py", "--config.run=nowhere")
-    assert (tmp_path / "runs" / "recommend").is_dir()
+    config = tmp_path / "runs" / "recommend" / "config.json"
+    config.parent.mkdir(parents=True)
+    config.write_text('{"task": "prepare"}')
+    status, _, err = run(f"--config={ROOT}/configs/recommend.py", "--config.run=nowhere")
+    assert status == 2 and "runs/recommend holds a run of another config" in err
 
 
 def test_no_argument_at_all(run):
@@ -480,6 +483,7 @@ def test_an_extra_code_that_is_too_small(run, tmp_path):
         "--config.model.codebook_size=2",
         "--config.model.hidden_dims=(8,)",
         "--config.kmeans_items=0",
+        "--config.collisions=extra_code",
         "--config.extra_code_size=1",
     )
     assert status == 2

@@ -170,6 +170,7 @@ def test_a_trained_model_recommends_them(world, tmp_path):
     config.data.dir, config.tokenizer = str(folder / "old"), str(folder / "ids")
     config.update(num_steps=4, eval_every=4, steps_per_call=2, batch_size=16)
     config.model.update(dim=16, embedding_dim=16, hidden_dim=16)
+    config.model.update(num_encoder_layers=1, num_decoder_layers=1)
     retrieval.run(config, tmp_path / "run")
     own = Recommender.load(tmp_path / "run")
     longer = Recommender.load(tmp_path / "run", tokenizer=folder / "ids2")

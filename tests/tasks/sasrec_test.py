@@ -44,7 +44,7 @@ def run(tmp_path_factory):
     config.data.synthetic_shop.num_users = 600
     config.data.synthetic_shop.num_items = 100
     config.optimizer.learning_rate = 5e-3
-    config.model.dropout = 0.1
+    config.model.update(dim=16, num_heads=1, hidden_dim=16, num_layers=1, dropout=0.1)
     return folder, config, sasrec.run(config, folder)
 
 
@@ -77,5 +77,5 @@ def test_the_recommender_gives_what_the_test_was_scored_with(run):
 def test_heads_must_share_the_width(tmp_path):
     config = config_lib.get_config("smoke")
     config.model.num_heads = 3
-    with pytest.raises(UserError, match=r"model.dim=64 cannot be split into 3 heads: make it a m"):
+    with pytest.raises(UserError, match=r"model.dim=128 cannot be split into 3 heads: make it a m"):
         sasrec.run(config, tmp_path)

@@ -28,10 +28,12 @@ def test_the_export_holds_what_the_others_read(module, tmp_path):
     config.data.synthetic_shop.update(num_users=300, num_items=200)
     config.embedder.update(dim=16, remainder_dim=4, collaborative_dim=4)
     config.model.update(SETTINGS[module])
+    config.collisions = "extra_code"
     if "num_steps" in config:
         config.update(num_steps=40, eval_every=40, steps_per_call=20, batch_size=64)
     metrics = tokenizer.run(config, tmp_path)
-    arrays, meta = checkpoint.load_export(tmp_path, ("state", "codebooks", "semantic_ids"))
+    arrays, meta = checkpoint.load_export(tmp_path, ("state", "codebooks", "semantic_ids", "codes"))
+    np.testing.assert_array_equal(arrays["semantic_ids"][:, :2], arrays["codes"])
     assert arrays["codebooks"].shape[:2] == (2, 16)
     np.testing.assert_array_equal(arrays["codebooks"][1, 8:], 0)
     assert meta["level_sizes"][:2] == [16, 8]
