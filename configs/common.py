@@ -95,6 +95,6 @@ def evaluation() -> ConfigDict:
     config = ConfigDict()
     config.num_beams = 50  # items that are searched for
     config.batch_size = 512
-    config.max_users = 0  # a seeded sample of so many users; 0 for all
+    config.max_users = 0  # a sample of so many users, the same for all seeds; 0 for all
     config.unseen_share = 0.0  # of the places, at least, for items that training lacks
     return config

@@ -20,7 +20,7 @@ _CONFIG = config_flags.DEFINE_config_file("config", None, _DESCRIPTION)
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder. Default: runs/NAME-DATASET.")
 _ALIASES = {"config.data.items": "config.data.items_file"}  # config flags would find a method
 # Quick stages that read files which may change: computed each time.
-_REPEATED = ("recommend", "tokenizer_report")
+_REPEATED = ("recommend", "summary", "tokenizer_report")
 
 
 def main(argv: list[str]) -> None:

@@ -37,9 +37,24 @@ def mrr_at_k(rank: np.ndarray, k: int) -> np.ndarray:
 
 def ranking(rank: np.ndarray, cutoffs: tuple[int, ...]) -> dict[str, float]:
     """Returns the means of all metrics at all cut-offs, summed in float64."""
-    per_example = {"recall": recall_at_k, "ndcg": ndcg_at_k, "mrr": mrr_at_k}
+    return {name: float(values.mean()) for name, values in per_example(rank, cutoffs).items()}
+
+
+def per_example(rank: np.ndarray, cutoffs: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """Returns all metrics at all cut-offs, [B] each."""
+    functions = {"recall": recall_at_k, "ndcg": ndcg_at_k, "mrr": mrr_at_k}
     return {
-        f"{name}@{k}": float(function(rank, k).mean())
-        for name, function in per_example.items()
-        for k in cutoffs
+        f"{name}@{k}": function(rank, k) for name, function in functions.items() for k in cutoffs
     }
+
+
+def bootstrap_interval(
+    values: np.ndarray, num_resamples: int, rng: np.random.Generator
+) -> tuple[float, float]:
+    """Returns between what the mean of values [B] lies with 95%, by the bootstrap over examples.
+
+    The 2.5% and 97.5% quantiles of the means of so many resamples (Efron, 1979, percentile method).
+    """
+    means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(num_resamples)]
+    low, high = np.quantile(means, (0.025, 0.975))
+    return float(low), float(high)

@@ -10,8 +10,11 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import pyarrow
+from pyarrow import parquet
 
 from genrec_jax import checkpoint, checks, files, optimizer, sharding, train
+from genrec_jax import metrics as metrics_lib
 from genrec_jax.data import corpus as corpus_lib
 from genrec_jax.data.corpus import Corpus, Samples
 from genrec_jax.errors import UserError
@@ -73,7 +76,7 @@ def run(
     """Trains the model, exports it and returns the metrics."""
     held_out = {
         split: corpus_lib.choose_samples(
-            corpus_lib.held_out_samples(corpus, split), config.eval.max_users, config.seed
+            corpus_lib.held_out_samples(corpus, split), config.eval.max_users
         )
         for split in ("valid", "test")
     }
@@ -131,10 +134,13 @@ def run(
     metrics = corpus_lib.summary(corpus) | ranker.metrics | result.metrics
     metrics["train/best_step"] = result.step
     metrics["model/num_parameters"] = sum(leaf.size for leaf in jax.tree.leaves(result.params))
+    ranks = {}
     for split in held_out:
         for protocol in _PROTOCOLS:
             items, scores = recommend_and_score(result.params, split, protocol)
             metrics |= scores
+            if split == "test":
+                ranks[split + protocol] = _ranks(items, corpus, held_out[split])
             if (split, protocol) == _EXAMPLES:
                 shown = config.max_history, config.num_examples
                 _write_examples(workdir, corpus, held_out[split], items, *shown)
@@ -151,7 +157,9 @@ def run(
         }
         | ranker.meta,
     )
-    return metrics | _baselines(corpus, held_out["test"])
+    baseline_metrics, baseline_ranks = _baselines(corpus, held_out["test"])
+    _write_ranks(workdir, corpus, held_out["test"], ranks | baseline_ranks)
+    return metrics | baseline_metrics
 
 
 def _score(
@@ -167,8 +175,14 @@ def _score(
     return scores
 
 
-def _baselines(corpus: Corpus, samples: Samples) -> dict[str, float]:
-    metrics = {}
+def _ranks(items: np.ndarray, corpus: Corpus, samples: Samples) -> np.ndarray:
+    """Returns [S] int32: the target's place among items [S, W], see `metrics.hit_rank`."""
+    return metrics_lib.hit_rank(items, corpus.items[samples.target])
+
+
+def _baselines(corpus: Corpus, samples: Samples) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Returns the baselines' metrics on the test, and the ranks of the targets by prefix."""
+    metrics, ranks = {}, {}
     for name in baselines.NAMES:
         scorer = baselines.scorer(name, corpus)
         if scorer is None:
@@ -178,7 +192,25 @@ def _baselines(corpus: Corpus, samples: Samples) -> dict[str, float]:
                 scorer, corpus, samples, max(evaluator.CUTOFFS), exclude_history=exclude
             )
             metrics |= _score(items, corpus, samples, f"baseline/{name}/test", protocol)
-    return metrics
+            ranks[f"baseline/{name}/test{protocol}"] = _ranks(items, corpus, samples)
+    return metrics, ranks
+
+
+def _write_ranks(workdir, corpus: Corpus, samples: Samples, ranks: dict[str, np.ndarray]) -> None:
+    """Writes ranks.parquet: each test user, the target, and its rank from 1 on, null if not found.
+
+    The columns of ranks are named after the prefixes of the metrics that are their means.
+    """
+    columns = {
+        "user_id": [corpus.user_ids[user] for user in samples.user],
+        "item_id": [corpus.item_ids[item] for item in corpus.items[samples.target]],
+    }
+    columns |= {
+        name: pyarrow.array(rank + 1, pyarrow.int32(), mask=rank == metrics_lib.MISS)
+        for name, rank in ranks.items()
+    }
+    with files.replacing(pathlib.Path(workdir) / "ranks.parquet") as partial:
+        parquet.write_table(pyarrow.table(columns), partial)
 
 
 def _write_examples(

@@ -25,7 +25,7 @@ evaluators.tokenizer evaluators.searchers evaluators.retrieval evaluators.baseli
 evaluators.semantic_ids
 train tokenizers.neural tokenizers.clustering workdir tables pictures recommender ranking
 tasks.prepare tasks.embed tasks.tokenizer tasks.add_items tasks.tokenizer_report
-tasks.retrieval tasks.sasrec tasks.recommend
+tasks.retrieval tasks.sasrec tasks.recommend tasks.summary
 main
 """.split()
 FILES = sorted(path for path in (ROOT / "genrec_jax").rglob("*.py") if path.name != "__init__.py")

@@ -34,3 +34,13 @@ def test_means():
     assert values["recall@5"] == pytest.approx(2 / 3)
     assert values["mrr@5"] == pytest.approx(0.5)
     assert values["ndcg@5"] == pytest.approx((1 + 1 / np.log2(3)) / 3)
+
+
+def test_a_bootstrap_interval():
+    rng = np.random.default_rng(0)
+    assert metrics.bootstrap_interval(np.full(7, 0.25), 10, rng) == (0.25, 0.25)
+    # Of many examples it is that of the normal distribution: 1.96 standard errors to either side.
+    values = np.repeat([0.0, 1.0], [3_000, 1_000])
+    low, high = metrics.bootstrap_interval(values, 4_000, rng)
+    error = 1.96 * np.sqrt(0.25 * 0.75 / 4_000)
+    assert (low, high) == pytest.approx((0.25 - error, 0.25 + error), abs=0.1 * error)

@@ -45,6 +45,14 @@ RETRIEVAL = {
     "model.hidden_dim": 16,
     "model.dropout": 0.1,
 }
+REPRODUCED = [  # of these, what the other recommenders have too
+    "num_steps",
+    "eval_every",
+    "steps_per_call",
+    "batch_size",
+    "eval.batch_size",
+    "eval.max_users",
+]
 
 
 def overrides(settings, prefix=""):
@@ -360,3 +368,46 @@ def test_prepared_data_and_embeddings_are_shared(environment, tmp_path):
     run(environment, [*RQVAE_ARGUMENTS, cache, *embedder], tmp_path / "rqvae")
     assert written() == before
     assert not (tmp_path / "rqvae" / "cache").exists()
+
+
+def test_results_are_reproduced_by_one_command(environment):
+    place = ROOT / "runs" / "reproduce-synthetic-smoke"
+    assert not place.exists(), f"{place} is in the way of this test: move it"
+    settings = {key: value for key, value in RETRIEVAL.items() if key in REPRODUCED}
+    settings |= {"num_steps": 20, "num_examples": 0}
+    command = [
+        "launch/reproduce.sh",
+        "synthetic,smoke",
+        "--seeds",
+        "1",
+        *SHOP,
+        *overrides(settings),
+    ]
+    path = f"{pathlib.Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    try:
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment | {"PATH": path}, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        for stage in ("retrieval", "sasrec"):
+            found = json.loads((place / stage / "metrics.json").read_text())
+            of_seed = json.loads((place / f"{stage}-0" / "metrics.json").read_text())
+            assert found["num_runs"] == 1
+            assert found["mean/test/mrr@10"] == of_seed["test/mrr@10"]
+            assert found["low/test/mrr@10"] <= of_seed["test/mrr@10"] <= found["high/test/mrr@10"]
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ([], "error: no data set: launch/reproduce.sh beauty"),
+        (["beauty", "--seeds", "0"], "error: --seeds '0' must be a whole number"),
+    ],
+)
+def test_what_cannot_be_reproduced(arguments, message):
+    done = subprocess.run(
+        [ROOT / "launch" / "reproduce.sh", *arguments], capture_output=True, text=True
+    )
+    assert done.returncode == 2 and done.stderr.startswith(message)

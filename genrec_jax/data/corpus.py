@@ -121,11 +121,14 @@ def held_out_samples(corpus: Corpus, split: str) -> Samples:
     return _samples(user, corpus.offsets[user], targets[user])
 
 
-def choose_samples(samples: Samples, max_users: int, seed: int) -> Samples:
-    """Returns a seeded choice of `max_users` of the samples, in their order; 0 chooses all."""
+def choose_samples(samples: Samples, max_users: int) -> Samples:
+    """Returns `max_users` of the samples, in their order, chosen at random; 0 chooses all.
+
+    The choice is always the same, so that runs with different seeds are tested on the same users.
+    """
     if not 0 < max_users < len(samples):
         return samples
-    chosen = np.random.default_rng(seed).choice(len(samples), max_users, replace=False)
+    chosen = np.random.default_rng(0).choice(len(samples), max_users, replace=False)
     return samples.take(np.sort(chosen))
 
 

@@ -164,7 +164,6 @@ def _own_samples(config, trained: Recommender) -> tuple[Corpus, Samples]:
         samples = corpus_lib.choose_samples(
             corpus_lib.held_out_samples(corpus, config.split),
             trained.config["eval"]["max_users"],
-            trained.config["seed"],
         )
     return corpus, samples
 

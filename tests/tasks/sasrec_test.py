@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from pyarrow import parquet
 
 from configs import sasrec as config_lib
 from genrec_jax.data import corpus as corpus_lib
@@ -72,6 +73,20 @@ def test_the_recommender_gives_what_the_test_was_scored_with(run):
         assert np.mean(hits) == pytest.approx(metrics[f"{split}/recall@10"], abs=1e-9)
     with pytest.raises(UserError, match=r"whose items have no IDs: leave out the tokenizer"):
         Recommender.load(folder, tokenizer=folder)
+
+
+def test_metrics_are_the_means_of_the_ranks(run):
+    folder, _, metrics = run
+    ranks = parquet.read_table(folder / "ranks.parquet").to_pydict()
+    assert len(ranks.pop("user_id")) == len(ranks.pop("item_id")) == 600
+    names = ["test", "test_new"]
+    names += [f"baseline/{name}/{split}" for name in ("popularity", "itemknn") for split in names]
+    assert list(ranks) == names
+    for name, column in ranks.items():
+        hits = [rank is not None and rank <= 10 for rank in column]
+        assert np.mean(hits) == pytest.approx(metrics[f"{name}/recall@10"], abs=1e-9)
+        gains = [0 if rank is None or rank > 10 else 1 / np.log2(rank + 1) for rank in column]
+        assert np.mean(gains) == pytest.approx(metrics[f"{name}/ndcg@10"], abs=1e-9)
 
 
 def test_heads_must_share_the_width(tmp_path):
