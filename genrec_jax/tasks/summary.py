@@ -30,7 +30,7 @@ class Run(NamedTuple):
 
 
 def run(config, workdir: pathlib.Path) -> dict[str, float]:
-    """Returns for each metric M of test, validation and baselines `mean/M` and `std/M` over the runs.
+    """Returns `mean/M` and `std/M` over the runs for each metric M of the rankings, and a few more.
 
     `std` is that of a sample, and is missing for a single run. For the test there are `low/M` and
     `high/M` too, the bootstrap interval over users of the mean over runs, see
