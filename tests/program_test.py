@@ -170,7 +170,7 @@ def test_the_run_leaves_what_the_readme_lists(retrieval):
     names = {path.name for path in workdir.iterdir()}
     assert names == {
         *("cache", "checkpoints", "config.json", "examples.json", "export"),
-        *("metrics.json", "metrics.jsonl", "tensorboard", "tokenizer"),
+        *("metrics.json", "metrics.jsonl", "ranks.parquet", "tensorboard", "tokenizer"),
     }
     steps = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in steps if "valid/recall@10" in row] == list(STEPS)
