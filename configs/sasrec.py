@@ -31,24 +31,24 @@ def get_config(arg: str = "") -> ConfigDict:
     config.model.hidden_dim = 256
     config.model.num_layers = 2
     config.model.activation = "gelu"
-    config.model.positions = "relative"  # or "learned"
     config.model.dropout = 0.5
 
-    # Training: each training history is a sample, all of its items but the first are targets.
-    config.num_steps = 20_000
-    config.batch_size = 256
+    # Training: a sample is a row of whole histories, all of whose items but the first are targets.
+    config.row_length = 64
+    config.num_steps = 8_000
+    config.batch_size = 48  # rows
     config.accumulation = 1
     config.steps_per_call = 100
     config.eval_every = 1_000
     config.ema_decay = 0.0  # of the averaged parameters that are evaluated and kept; 0 for none
-    config.patience = 5  # evaluations without a better one; 0 for no early end
+    config.patience = 0  # evaluations without a better one; 0 for no early end
     config.optimizer = ConfigDict()
-    config.optimizer.learning_rate = 1e-3
-    config.optimizer.schedule = "constant"
-    config.optimizer.warmup_steps = 0
-    config.optimizer.final_fraction = 0.0
+    config.optimizer.learning_rate = 2e-3
+    config.optimizer.schedule = "cosine"
+    config.optimizer.warmup_steps = 200
+    config.optimizer.final_fraction = 0.01
     config.optimizer.weight_decay = 0.0
-    config.optimizer.clip_norm = 0.0
+    config.optimizer.clip_norm = 1.0
 
     # Evaluation.
     config.eval = common.evaluation()
@@ -56,11 +56,14 @@ def get_config(arg: str = "") -> ConfigDict:
 
     if dataset == "synthetic" or smoke:
         config.max_history = 20
-        config.num_steps = 2_000
+        config.num_steps = 1_000
+        config.batch_size = 32
+        config.optimizer.learning_rate = 5e-3
         config.steps_per_call = 50
         config.eval_every = 250
     if smoke:
         config.num_steps = 200
+        config.optimizer.warmup_steps = 50
         config.eval_every = 100
         config.eval.max_users = 1_000
     return config

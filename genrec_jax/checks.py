@@ -30,6 +30,16 @@ def choice(config: ConfigDict, key: str, choices: Sequence[str]) -> None:
         raise UserError(f"--config.{key}={value!r} is unknown: choose one of {', '.join(choices)}")
 
 
+def heads(config: ConfigDict) -> None:
+    """Raises UserError unless the attention heads can share the model's width equally."""
+    model = config.model
+    if model.dim % model.num_heads:
+        raise UserError(
+            f"--config.model.dim={model.dim} cannot be split into {model.num_heads} heads: make it "
+            "a multiple of --config.model.num_heads"
+        )
+
+
 def _get(config: ConfigDict, key: str):
     for name in key.split("."):
         config = config[name]

@@ -40,6 +40,31 @@ def quantization(
     return jnp.sum(codebook_weight * codebook + commitment_weight * commitment, axis=(0, 2))
 
 
+def next_items(items: jax.Array, segments: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns the item after each of rows of histories [B, P], and whether there is one.
+
+    `segments` [B, P] int32 tells of which of its row's histories each item is, below 0 of none.
+    """
+    has_next = (segments == jnp.roll(segments, -1, axis=1)) & (segments >= 0)
+    return jnp.roll(items, -1, axis=1), has_next.at[:, -1].set(False)
+
+
+def smoothed_cross_entropy(
+    logits: jax.Array, targets: jax.Array, smoothing: float = 0.0, where: jax.Array | None = None
+) -> jax.Array:
+    """Returns [...]: the cross-entropy of logits [..., I] to targets [...].
+
+    `smoothing` is the share of a target that all I have in equal parts (Szegedy et al., 2016);
+    those that are not `where`, broadcast to the logits, do not count. The target's logit is a sum
+    rather than a look-up, whose gradient would be a scatter into all.
+    """
+    is_target = targets[..., None] == jnp.arange(logits.shape[-1])
+    expected = jnp.sum(jnp.where(is_target, logits, 0), axis=-1)
+    if smoothing:
+        expected = (1 - smoothing) * expected + smoothing * logits.mean(axis=-1, where=where)
+    return jax.nn.logsumexp(logits, axis=-1, where=where) - expected
+
+
 def cross_entropy(logits: jax.Array, codes: jax.Array) -> jax.Array:
     """Returns [B]: -log softmax(logits [B, K])[codes [B]], in float32 at least."""
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))

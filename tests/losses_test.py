@@ -35,3 +35,22 @@ def test_cross_entropy_of_half_precision_logits_is_float32():
     loss = losses.cross_entropy(logits, jnp.array([1]))
     assert loss.dtype == jnp.float32
     np.testing.assert_allclose(loss, [100.0])
+
+
+def test_the_next_items_of_packed_histories():
+    items = np.array([[3, 1, 4, 5, 2], [1, 6, 0, 0, 0]])
+    segments = np.array([[0, 0, 0, 1, 1], [0, 0, -1, -1, -1]])
+    after, there = losses.next_items(items, segments)
+    np.testing.assert_array_equal(there, [[1, 1, 0, 1, 0], [1, 0, 0, 0, 0]])
+    np.testing.assert_array_equal(after[there], [1, 4, 2, 6])
+
+
+def test_smoothed_cross_entropy_is_that_of_a_mixture():
+    logits = np.array([[1.0, 2.0, 3.0, 4.0]])
+    counts = np.array([True, True, False, True])
+    log_probs = logits[0, counts] - np.log(np.exp(logits[0, counts]).sum())
+    mixture = np.array([0.1, 0.7 + 0.1, 0.1])
+    found = losses.smoothed_cross_entropy(jnp.array(logits), np.array([1]), 0.3, where=counts)
+    np.testing.assert_allclose(found, [-np.sum(mixture * log_probs)], rtol=1e-6)
+    plain = losses.smoothed_cross_entropy(jnp.array(logits), np.array([1]))
+    np.testing.assert_allclose(plain, losses.cross_entropy(jnp.array(logits), np.array([1])))

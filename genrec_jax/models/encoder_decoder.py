@@ -175,7 +175,7 @@ class EncoderDecoder(nnx.Module):
         for block in self.decoder.blocks:
             x = block.attend_self(x, bias=bias, mask=causal, rngs=rngs)
             keys_values = block.cross_attention.keys_values(memory.states)
-            x = block.attend_memory(x, keys_values, memory.mask, rngs)
+            x = block.attend_memory(x, keys_values, memory.mask[:, None, None], rngs)
             x = block.feed(x, rngs)
         x = layers.dropout(self.decoder.norm(x), self.dropout, rngs)
         return [head(x[:, level].astype(jnp.float32)) for level, head in enumerate(self.heads)]
@@ -223,7 +223,7 @@ class EncoderDecoder(nnx.Module):
         new_caches = []
         for block, cache, keys_values in zip(self.decoder.blocks, caches, shared, strict=True):
             x, cache = block.attend_cached(x, cache, bias=bias)
-            x = block.attend_memory(x, keys_values, mask)
+            x = block.attend_memory(x, keys_values, mask[:, None, None])
             x = block.feed(x)
             new_caches.append(cache)
         x = self.decoder.norm(x).astype(jnp.float32)

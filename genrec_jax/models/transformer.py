@@ -67,12 +67,15 @@ class Block(nnx.Module):
         )
         return x + out.reshape(x.shape), cache
 
-    def attend_memory(self, x, keys_values, memory_mask, rngs=None):
-        """[B, T, D] -> [B, T, D]; in a search the T places are beams, which share the memory."""
+    def attend_memory(self, x, keys_values, mask, rngs=None):
+        """[B, T, D] -> [B, T, D]; in a search the T places are beams, which share the memory.
+
+        `mask` broadcasts to [B, N, T, S].
+        """
         out = self.cross_attention.attend(
             self.cross_attention.queries(self.cross_norm(x)),
             keys_values,
-            mask=memory_mask[:, None, None, :],
+            mask=mask,
             rngs=rngs,
         )
         return x + layers.dropout(out, self.dropout, rngs)
@@ -118,6 +121,28 @@ class Stack(nnx.Module):
         if self.is_relative:
             return x
         return x + self.places[first : first + x.shape[-2]].astype(x.dtype)
+
+    def read_packed(
+        self, x: jax.Array, segments: jax.Array, rngs: nnx.Rngs | None
+    ) -> tuple[jax.Array, jax.Array]:
+        """Reads rows of several histories, none of whose places sees another or what is after it.
+
+        Args:
+            x: [B, T, D] inputs.
+            segments: [B, T] int32 which of its row's histories each place is of, below 0 for none.
+            rngs: for dropout, None for none.
+
+        Returns:
+            [B, T, D], and [B, T, T] bool: the places that each place sees.
+        """
+        places = np.arange(x.shape[1])
+        sees = (segments[:, :, None] == segments[:, None, :]) & (segments[:, :, None] >= 0)
+        sees &= places[:, None] >= places
+        bias = self.bias(places, places)
+        for block in self.blocks:
+            x = block.attend_self(x, bias=bias, mask=sees[:, None], rngs=rngs)
+            x = block.feed(x, rngs)
+        return self.norm(x), sees
 
     def bias(self, query_places: np.ndarray, key_places: np.ndarray) -> jax.Array | None:
         return self.relative_bias(query_places, key_places) if self.is_relative else None

@@ -7,7 +7,7 @@ from pyarrow import parquet
 
 from configs import sasrec as config_lib
 from genrec_jax.data import corpus as corpus_lib
-from genrec_jax.data import datasets
+from genrec_jax.data import datasets, packing
 from genrec_jax.errors import UserError
 from genrec_jax.models import sasrec as model_lib
 from genrec_jax.recommender import Recommender
@@ -17,21 +17,19 @@ from tests.data.corpus_test import make
 CORPUS = make([[0, 1, 2, 3, 4, 5], [2, 0, 1, 4], [3, 4, 0]], num_items=6)  # [:-2] is for training
 
 
-def test_the_loss_is_the_mean_over_all_targets_that_the_model_can_reach():
-    samples = corpus_lib.whole_training_samples(CORPUS)
-    assert samples.target.tolist() == [3, 7]  # histories 0 1 2 3 and 2 0
-    assert sasrec.mean_targets(samples, 2) == (2 + 1) / 2
+def test_the_loss_is_the_mean_over_all_targets():
+    rows = packing.pack(CORPUS.offsets[:-1], CORPUS.splits.train_ends, 4)
+    assert rows.places.tolist() == [[0, 1, 2, 3], [6, 7, 0, 0]]  # histories 0 1 2 3 and 2 0
     settings = config_lib.get_config().model.to_dict() | {"dim": 8, "dropout": 0.0}
-    model = model_lib.from_config({"max_history": 2, "dtype": "auto", "model": settings}, 6)
+    model = model_lib.from_config({"dtype": "auto", "model": settings}, 6)
     params = model.init(jax.random.key(0))
-    data = {"items": CORPUS.items, "samples": samples}
-    loss_fn = sasrec.loss_fn(model, 2, 1.5)
+    data = {"items": CORPUS.items, "samples": rows}
+    loss_fn = sasrec.loss_fn(model, packing.mean_targets(rows))
     loss, _ = loss_fn(params, data, np.array([0, 1]), 0, None)
-    scores = [
-        model.bind(params).scores(np.array([[1, 0]]), np.array([[True, False]]))[0, 2],
-        model.bind(params).scores(np.array([[1, 2]]), np.array([[True, True]]))[0, 3],
-        model.bind(params).scores(np.array([[2, 0]]), np.array([[True, False]]))[0, 0],
-    ]
+    scores = []
+    for history, target in (([0], 1), ([0, 1], 2), ([0, 1, 2], 3), ([2], 0)):
+        items = np.array([history])
+        scores.append(model.bind(params).scores(items, np.ones_like(items, bool))[0, target])
     assert loss == pytest.approx(-np.mean(scores), rel=1e-5)
     parts = [loss_fn(params, data, np.array([row]), 0, None)[0] for row in (0, 1)]
     assert np.mean(parts) == pytest.approx(float(loss), rel=1e-6)
@@ -71,7 +69,7 @@ def test_the_recommender_gives_what_the_test_was_scored_with(run):
         found = recommender.recommend(histories, 10, exclude_history=exclude)
         hits = [target in best.item_ids for target, best in zip(targets, found, strict=True)]
         assert np.mean(hits) == pytest.approx(metrics[f"{split}/recall@10"], abs=1e-9)
-    with pytest.raises(UserError, match=r"whose items have no IDs: leave out the tokenizer"):
+    with pytest.raises(UserError, match=r"which reads more of its items than their IDs: leave out"):
         Recommender.load(folder, tokenizer=folder)
 
 
