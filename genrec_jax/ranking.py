@@ -4,6 +4,7 @@ The export holds what a recommender needs, see `recommender`: `state`, the param
 validation selected, and whatever else the kind of model reads.
 """
 
+import itertools
 import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -17,11 +18,12 @@ from genrec_jax import checkpoint, checks, files, optimizer, sharding, train
 from genrec_jax import metrics as metrics_lib
 from genrec_jax.data import corpus as corpus_lib
 from genrec_jax.data.corpus import Corpus, Samples
+from genrec_jax.data.packing import Rows
 from genrec_jax.errors import UserError
 from genrec_jax.evaluators import baselines
 from genrec_jax.evaluators import retrieval as evaluator
 from genrec_jax.evaluators.searchers import Searcher
-from genrec_jax.models import layers, transformer
+from genrec_jax.models import layers
 
 _DTYPES = ("auto", "float32", "bfloat16")
 _MINIMA = {
@@ -42,22 +44,23 @@ class Ranker(NamedTuple):
     """A kind of model and how it is trained."""
 
     searcher: Searcher
-    samples: Samples  # for training
+    samples: Samples | Rows  # for training
     init: Callable[[jax.Array, Any], dict]  # (rng, data) -> params
     # Its data are those of the searcher, `items` [N] and `samples`.
     loss_fn: train.LossFn
     metrics: dict[str, float]  # of what it is made from
     arrays: dict[str, np.ndarray]  # to export beside `state`
     meta: dict[str, Any]  # to export beside what all kinds do
+    # Ways to search with parts of the model, which are tested too, by the prefix of their metrics.
+    parts: dict[str, Searcher]
 
 
 def check(config, minima: dict[str, float]) -> None:
     """Refuses what would only fail later, before anything is computed."""
     checks.choice(config, "dtype", _DTYPES)
     checks.choice(config, "model.activation", tuple(layers.ACTIVATIONS))
-    checks.choice(config, "model.positions", transformer.POSITIONS)
     checks.at_least(config, _MINIMA | minima)
-    checks.fraction(config, "model.dropout", "ema_decay", "eval.unseen_share")
+    checks.fraction(config, "ema_decay", "eval.unseen_share")
     for name, batch_size, parts in (
         ("--config.batch_size", config.batch_size, config.accumulation),
         ("--config.eval.batch_size", config.eval.batch_size, 1),
@@ -91,20 +94,24 @@ def run(
     data = sharding.replicate(mesh, {"items": corpus.items, "samples": ranker.samples})
     interactions = corpus_lib.interactions_fingerprint(corpus)
     tx, schedule = optimizer.make(num_steps=config.num_steps, **config.optimizer.to_dict())
-    evaluate = evaluator.Evaluator(
-        ranker.searcher,
-        mesh,
-        data["items"],
-        unseen_share=config.eval.unseen_share,
-        longest_history=max(int((part.target - part.start).max()) for part in held_out.values()),
-        num_beams=config.eval.num_beams,
-        batch_size=config.eval.batch_size,
-    )
+    longest_history = max(int((part.target - part.start).max()) for part in held_out.values())
+    evaluators = {
+        prefix: evaluator.Evaluator(
+            searcher,
+            mesh,
+            data["items"],
+            unseen_share=config.eval.unseen_share,
+            longest_history=longest_history,
+            num_beams=config.eval.num_beams,
+            batch_size=config.eval.batch_size,
+        )
+        for prefix, searcher in ({"": ranker.searcher} | ranker.parts).items()
+    }
 
-    def recommend_and_score(params, split: str, protocol: str):
-        samples = held_out[split]
-        items, _ = evaluate.recommend(params, samples, exclude_history=_PROTOCOLS[protocol])
-        return items, _score(items, corpus, samples, split, protocol)
+    def recommend_and_score(params, split: str, protocol: str, part: str = ""):
+        samples, exclude_history = held_out[split], _PROTOCOLS[protocol]
+        items, _ = evaluators[part].recommend(params, samples, exclude_history=exclude_history)
+        return items, _score(items, corpus, samples, part + split, protocol)
 
     result = train.fit(
         name=config.name,
@@ -135,15 +142,14 @@ def run(
     metrics["train/best_step"] = result.step
     metrics["model/num_parameters"] = sum(leaf.size for leaf in jax.tree.leaves(result.params))
     ranks = {}
-    for split in held_out:
-        for protocol in _PROTOCOLS:
-            items, scores = recommend_and_score(result.params, split, protocol)
-            metrics |= scores
-            if split == "test":
-                ranks[split + protocol] = _ranks(items, corpus, held_out[split])
-            if (split, protocol) == _EXAMPLES:
-                shown = config.max_history, config.num_examples
-                _write_examples(workdir, corpus, held_out[split], items, *shown)
+    for part, split, protocol in itertools.product(evaluators, held_out, _PROTOCOLS):
+        items, scores = recommend_and_score(result.params, split, protocol, part)
+        metrics |= scores
+        if split == "test":
+            ranks[part + split + protocol] = _ranks(items, corpus, held_out[split])
+        if (part, split, protocol) == ("", *_EXAMPLES):
+            shown = config.max_history, config.num_examples
+            _write_examples(workdir, corpus, held_out[split], items, *shown)
     checkpoint.export(
         workdir,
         {"state": {"params": result.params, "step": np.int32(result.step)}} | ranker.arrays,

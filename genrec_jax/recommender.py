@@ -18,10 +18,14 @@ from genrec_jax.data.corpus import Samples
 from genrec_jax.decoding import reserve
 from genrec_jax.errors import UserError
 from genrec_jax.evaluators import searchers
-from genrec_jax.models import encoder_decoder, sasrec
+from genrec_jax.models import encoder_decoder, hybrid, sasrec
 
 # What a run of each task exports for recommending.
-_EXPORTS = {"retrieval": ("state", "semantic_ids"), "sasrec": ("state",)}
+_EXPORTS = {
+    "retrieval": ("state", "semantic_ids"),
+    "hybrid": ("state", "semantic_ids", "content"),
+    "sasrec": ("state",),
+}
 UNKNOWN = ("error", "skip")  # what to do with items that the catalogue lacks
 _SHORTEST = 64  # histories are filled up to so many items or more, to be of few different lengths
 
@@ -30,7 +34,7 @@ class Recommendations(NamedTuple):
     """The best items for one history, best first."""
 
     item_ids: list[str]
-    scores: list[float]  # natural logarithms of the probabilities
+    scores: list[float]  # natural logarithms of the probabilities, see `searchers`
     titles: list[str]
 
 
@@ -87,14 +91,14 @@ class Recommender:
         if task not in _EXPORTS:
             raise UserError(
                 f"{directory} is a run of {task}, which recommends nothing: give the folder of a "
-                "run of configs/retrieval.py or configs/sasrec.py"
+                "run of configs/retrieval.py, configs/hybrid.py or configs/sasrec.py"
             )
         arrays, meta = checkpoint.load_export(directory, _EXPORTS[task])
         if tokenizer is not None:
-            if "semantic_ids" not in arrays:
+            if task != "retrieval":
                 raise UserError(
-                    f"{directory} is a run of {task}, whose items have no IDs: leave out the "
-                    "tokenizer"
+                    f"{directory} is a run of {task}, which reads more of its items than their "
+                    "IDs: leave out the tokenizer"
                 )
             arrays["semantic_ids"], changes = _with_added_items(arrays, meta, tokenizer)
             meta = meta | changes
@@ -246,6 +250,11 @@ def _searcher(arrays: dict, meta: dict, mesh, is_unseen: np.ndarray) -> searcher
     if config["task"] == "sasrec":
         model = sasrec.from_config(config, len(meta["item_ids"]))
         return searchers.of_scorer(model, *common, is_unseen)
+    if config["task"] == "hybrid":
+        sizes, content = tuple(meta["level_sizes"]), arrays["content"]
+        model = hybrid.from_config(config, len(meta["item_ids"]), content.shape[1], sizes)
+        rest = sizes, content, is_unseen, config["eval"]["score_weight"]
+        return searchers.of_hybrid(model, *common, arrays["semantic_ids"], *rest)
     model = encoder_decoder.from_config(config, meta["level_sizes"])
     return searchers.of_generator(model, *common, arrays["semantic_ids"], is_unseen)
 

@@ -13,19 +13,22 @@ errors checks files lookup xla
 data.records data.splits data.corpus data.cold_start data.text data.histories
 data.k_core data.text_files data.table_files data.sources
 data.builder data.datasets data.history_files data.embedding_files data.embedders data.batches
+data.packing
 quantizers.sinkhorn quantizers.vector quantizers.residual quantizers.ema quantizers.fsq
 quantizers.kmeans quantizers.product
 quantizers.nearest_ids quantizers.collisions quantizers.health
 losses metrics
+decoding.prefix_index decoding.catalogue_tree decoding.beam_search decoding.item_scores
+decoding.reserve
 models.layers models.rqvae models.fsq models.transformer models.encoder_decoder models.sasrec
+models.hybrid
 tokenizers.codecs
-decoding.prefix_index decoding.beam_search decoding.reserve
 sharding optimizer checkpoint telemetry
 evaluators.tokenizer evaluators.searchers evaluators.retrieval evaluators.baselines
 evaluators.semantic_ids
 train tokenizers.neural tokenizers.clustering workdir tables pictures recommender ranking
 tasks.prepare tasks.embed tasks.tokenizer tasks.add_items tasks.tokenizer_report
-tasks.retrieval tasks.sasrec tasks.recommend tasks.summary
+tasks.retrieval tasks.sasrec tasks.hybrid tasks.recommend tasks.summary
 main
 """.split()
 FILES = sorted(path for path in (ROOT / "genrec_jax").rglob("*.py") if path.name != "__init__.py")

@@ -14,8 +14,9 @@ import numpy as np
 from genrec_jax import sharding
 from genrec_jax.data import histories
 from genrec_jax.data.corpus import Samples
-from genrec_jax.decoding import prefix_index
+from genrec_jax.decoding import catalogue_tree, item_scores, prefix_index
 from genrec_jax.decoding.beam_search import beam_search
+from genrec_jax.models import hybrid
 from genrec_jax.models.layers import Model
 
 
@@ -98,24 +99,112 @@ def of_scorer(
         scores = model.bind(params).scores(*history)  # [B, I]
         if renormalize:
             scores = jax.nn.log_softmax(scores, where=index)
-        is_allowed = jnp.broadcast_to(index, scores.shape)
-        if num_excluded:
-            items, mask = histories.gather(
-                data["items"], samples.start, samples.target, num_excluded
-            )
-            items = jnp.where(mask, items, len(index))  # which is dropped
-            rows = jnp.arange(len(items))[:, None]
-            is_allowed = is_allowed.at[rows, items].set(False, mode="drop")
-        scores = jnp.where(is_allowed, scores, -jnp.inf)
-        missing = ((0, 0), (0, max(num_beams - len(index), 0)))
-        scores = jnp.pad(scores, missing, constant_values=-jnp.inf)
-        scores, items = jax.lax.top_k(scores, num_beams)
-        return jnp.where(scores > -jnp.inf, items, -1), scores
+        return _best(_allowed(scores, index, data["items"], samples, num_excluded), num_beams)
 
     index, unseen_index = sharding.replicate(
         mesh, (np.ones(len(is_unseen), bool), is_unseen if is_unseen.any() else None)
     )
     return Searcher(_jit(search, mesh), {}, index, unseen_index, is_unseen)
+
+
+def of_hybrid(
+    model: Model,
+    mesh: jax.sharding.Mesh,
+    max_history: int,
+    semantic_ids: np.ndarray,
+    level_sizes: tuple[int, ...],
+    content: np.ndarray,
+    is_unseen: np.ndarray,
+    score_weight: float,
+) -> Searcher:
+    """Returns the search by a model of `hybrid`: both heads find items and both judge them.
+
+    Candidates are the W best items of the beam search and the W best by score. They are ranked by
+    the mean of both log-probabilities, which is returned, and which is none itself.
+
+    Args:
+        model: which reads the last `max_history` items of a history.
+        mesh: the devices.
+        max_history: see there.
+        semantic_ids: [I, Q], no two alike.
+        level_sizes: how many codes each level has.
+        content: [I, E].
+        is_unseen: [I] bool.
+        score_weight: of the scores in the mean. With 0 the search is purely generative and with 1
+            it ranks all items by their scores; the other head is then not asked.
+    """
+
+    def search(params, data, index, samples: Samples, *, num_beams, num_excluded, renormalize):
+        module, catalogue = model.bind(params), data["catalogue"]
+        tree = catalogue.tree
+        items, mask = histories.gather(data["items"], samples.start, samples.target, max_history)
+        vectors = module.vectors(catalogue)
+        memory = module.encode(items, jnp.where(mask, 0, -1), vectors)
+        state, memory = memory.at(hybrid.last_places(mask))
+
+        def generate():
+            shared, cache = module.start_search(memory)
+            step = functools.partial(
+                module.search_step, state=state, shared=shared, memory=memory, tree=tree
+            )
+            excluded = None
+            if num_excluded:
+                past = histories.gather(data["items"], samples.start, samples.target, num_excluded)
+                excluded = prefix_index.sorted_exclusions(index, *past)
+            return beam_search(step, cache, index, num_beams, len(items), excluded, True)
+
+        if score_weight == 0:
+            return generate()
+        scores = module.item_logits(state, memory, vectors)[:, 0]  # [B, I]
+        where = index.is_there if renormalize else None
+        scores = jax.nn.log_softmax(scores, where=where)
+        allowed = _allowed(scores, index.is_there, data["items"], samples, num_excluded)
+        scored = _best(allowed, num_beams)
+        if score_weight == 1:
+            return scored
+        generated, _ = generate()
+        again = (scored[0][:, :, None] == generated[:, None]).any(axis=-1)
+        candidates = jnp.concatenate([generated, jnp.where(again, -1, scored[0])], axis=1)
+        is_item = candidates >= 0
+        candidates = jnp.where(is_item, candidates, 0)  # [B, 2 W]
+        states = jnp.repeat(state, candidates.shape[1], axis=1)
+        everywhere = memory._replace(sees=jnp.repeat(memory.sees, candidates.shape[1], axis=1))
+        logits = module.code_logits(states, tree.codes[candidates], everywhere, tree)
+        mean = score_weight * jnp.take_along_axis(allowed, candidates, axis=1)
+        mean += (1 - score_weight) * item_scores.log_probs(index, logits, candidates)
+        best, places = jax.lax.top_k(jnp.where(is_item, mean, -jnp.inf), num_beams)
+        found = jnp.take_along_axis(candidates, places, axis=1)
+        return jnp.where(best > -jnp.inf, found, -1), best
+
+    tree = catalogue_tree.build(semantic_ids, level_sizes, ~is_unseen)
+    data, index, unseen_index = sharding.replicate(
+        mesh,
+        (
+            {"catalogue": hybrid.Catalogue(content, ~is_unseen, tree)},
+            prefix_index.build(semantic_ids),
+            prefix_index.build(semantic_ids, is_unseen) if is_unseen.any() else None,
+        ),
+    )
+    return Searcher(_jit(search, mesh), data, index, unseen_index, is_unseen)
+
+
+def _allowed(scores, is_there, all_items, samples: Samples, num_excluded: int) -> jax.Array:
+    """Returns scores [B, I], -inf for items of the histories and where not is_there [I]."""
+    scores = jnp.where(is_there, scores, -jnp.inf)
+    if not num_excluded:
+        return scores
+    items, mask = histories.gather(all_items, samples.start, samples.target, num_excluded)
+    items = jnp.where(mask, items, scores.shape[1])  # which is dropped
+    rows = jnp.arange(len(items))[:, None]
+    return scores.at[rows, items].set(-jnp.inf, mode="drop")
+
+
+def _best(scores: jax.Array, number: int) -> tuple[jax.Array, jax.Array]:
+    """Returns the items [B, W] with the highest scores [B, I], -1 for -inf, and their scores."""
+    missing = ((0, 0), (0, max(number - scores.shape[1], 0)))
+    scores = jnp.pad(scores, missing, constant_values=-jnp.inf)
+    scores, items = jax.lax.top_k(scores, number)
+    return jnp.where(scores > -jnp.inf, items, -1), scores
 
 
 def _jit(search: Callable, mesh: jax.sharding.Mesh) -> Callable:

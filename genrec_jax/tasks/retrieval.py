@@ -10,15 +10,12 @@ import time
 import jax
 import numpy as np
 
-from genrec_jax import checkpoint, checks, ranking, sharding, train
-from genrec_jax import workdir as workdir_lib
+from genrec_jax import checks, ranking, sharding, train
 from genrec_jax.data import corpus as corpus_lib
 from genrec_jax.data import datasets, histories
-from genrec_jax.data.corpus import Corpus, Samples
-from genrec_jax.errors import UserError
+from genrec_jax.data.corpus import Samples
 from genrec_jax.evaluators import searchers
-from genrec_jax.models import encoder_decoder
-from genrec_jax.quantizers import residual
+from genrec_jax.models import encoder_decoder, transformer
 from genrec_jax.tasks import tokenizer as tokenizer_task
 
 _MINIMA = {
@@ -39,10 +36,12 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
     started = time.monotonic()
     checks.choice(config, "samples", tuple(_SAMPLES))
     ranking.check(config, _MINIMA)
+    checks.choice(config, "model.positions", transformer.POSITIONS)
+    checks.fraction(config, "model.dropout")
     cache_dir = pathlib.Path(config.cache_dir or workdir / "cache")
     corpus = datasets.load(cache_dir, **config.data.to_dict())
-    tokenizer = _tokenizer(config, corpus, workdir, cache_dir)
-    semantic_ids, level_sizes = tokenizer["semantic_ids"], tokenizer["level_sizes"]
+    tokenizer = tokenizer_task.load_or_make(config, corpus, workdir, cache_dir)
+    semantic_ids, level_sizes = tokenizer.semantic_ids, tokenizer.level_sizes
     model = encoder_decoder.from_config(config.to_dict(), level_sizes)
     mesh = sharding.make_mesh()
     ranker = ranking.Ranker(
@@ -54,51 +53,15 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
             corpus_lib.training_counts(corpus) == 0,
         ),
         _SAMPLES[config.samples](corpus),
-        _init_fn(model, tokenizer["codebooks"] if config.tokens_from_codebooks else None),
+        _init_fn(model, tokenizer.codebooks if config.tokens_from_codebooks else None),
         loss_fn(model, config.max_history, config.samples == "subsequences"),
-        tokenizer["metrics"],
+        tokenizer.metrics,
         {"semantic_ids": semantic_ids},
         {"level_sizes": level_sizes},
+        {},
     )
     metrics = ranking.run(config, workdir, corpus, mesh, ranker)
     return metrics | {"time/seconds": time.monotonic() - started}
-
-
-def _tokenizer(config, corpus: Corpus, workdir: pathlib.Path, cache_dir: pathlib.Path) -> dict:
-    """Returns what a tokenizer's run exported, after making one if the config names none."""
-    directory = config.tokenizer
-    if not directory:
-        directory, settings = workdir / "tokenizer", config.tokenizer_config
-        try:
-            workdir_lib.run_once(
-                directory,
-                settings.to_dict(),
-                lambda: tokenizer_task.run(settings, directory, cache_dir),
-            )
-        except UserError as error:  # here its settings are below a key of their own
-            message = str(error).replace("--config.", "--config.tokenizer_config.")
-            raise UserError(message) from error
-    arrays, meta = checkpoint.load_export(directory, ("codebooks", "semantic_ids"))
-    if meta["corpus"] != corpus_lib.fingerprint(corpus):
-        raise UserError(
-            f"the tokenizer in {directory} is of another catalogue than this data set: train one "
-            "on it, or leave out --config.tokenizer"
-        )
-    saw = meta.get("training", "")
-    if saw != corpus_lib.training_fingerprint(corpus) and (saw or corpus.is_cold.any()):
-        raise UserError(
-            f"the tokenizer in {directory} saw other interactions than those for training here, "
-            "perhaps ones that are to be predicted, or other cold items: train one on this data "
-            "set and split, or leave out --config.tokenizer"
-        )
-    level_sizes = tuple(meta["level_sizes"])
-    codebooks = residual.unpad(arrays["codebooks"], level_sizes)
-    return {
-        "semantic_ids": arrays["semantic_ids"],
-        "codebooks": codebooks,
-        "level_sizes": level_sizes,
-        "metrics": meta.get("health", {}),  # runs of before do not say
-    }
 
 
 def _init_fn(model, codebooks: list[np.ndarray] | None):

@@ -16,6 +16,7 @@ from genrec_jax.evaluators.retrieval import CUTOFFS
 
 _MINIMA = {"seed": 0, "num_resamples": 1}
 _OWN = ("seed", "cache_dir", "tokenizer")  # settings of which each run has its own
+_TOLD = ("valid", "test", "generated/", "scored/", "baseline/")  # prefixes of what is told
 _MEANS = ("model/num_parameters", "time/seconds", "train/best_step")  # also told
 
 
@@ -47,7 +48,7 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
         _check_alike(runs[0], other)
 
     summary = {"num_runs": len(runs), "num_users": len(runs[0].users)}
-    told = [name for name in runs[0].metrics if name.startswith(("valid", "test", "baseline"))]
+    told = [name for name in runs[0].metrics if name.startswith(_TOLD)]
     for name in [*told, *_MEANS]:
         values = [one.metrics[name] for one in runs]
         summary[f"mean/{name}"] = float(np.mean(values))

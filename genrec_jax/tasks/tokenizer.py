@@ -8,12 +8,15 @@ parameters, for who wants to encode more items.
 
 import pathlib
 import time
+from typing import NamedTuple
 
 import numpy as np
 
 from genrec_jax import checkpoint, checks, files, sharding, train
+from genrec_jax import workdir as workdir_lib
 from genrec_jax.data import corpus as corpus_lib
 from genrec_jax.data import datasets, embedders
+from genrec_jax.data.corpus import Corpus
 from genrec_jax.errors import UserError
 from genrec_jax.evaluators import tokenizer as evaluator
 from genrec_jax.quantizers import collisions, health, residual, vector
@@ -31,6 +34,15 @@ _RQVAE_MINIMA = {
 }
 _SIZES_MINIMA = {"model.num_levels": 1, "model.codebook_size": 1}
 _CLUSTERING_MINIMA = {"model.num_init": 1, "model.max_iterations": 1, "model.batch_size": 0}
+
+
+class Tokenizer(NamedTuple):
+    """What the next stage reads of a finished run."""
+
+    semantic_ids: np.ndarray  # [I, Q]
+    codebooks: list[np.ndarray]  # of each level that has one, [K, C]
+    level_sizes: tuple[int, ...]
+    metrics: dict[str, float]  # of its health
 
 
 def run(config, workdir: pathlib.Path, cache_dir: pathlib.Path | None = None) -> dict[str, float]:
@@ -94,6 +106,47 @@ def run(config, workdir: pathlib.Path, cache_dir: pathlib.Path | None = None) ->
     )
     metrics = corpus_lib.summary(corpus) | metrics | assignment.losses | healthy
     return metrics | {"time/seconds": time.monotonic() - started}
+
+
+def load_or_make(
+    config, corpus: Corpus, workdir: pathlib.Path, cache_dir: pathlib.Path
+) -> Tokenizer:
+    """Returns what the run `config.tokenizer` exported, or one of `config.tokenizer_config`.
+
+    The latter is made below `workdir`, if it is not there yet.
+    """
+    directory = config.tokenizer
+    if not directory:
+        directory, settings = workdir / "tokenizer", config.tokenizer_config
+        try:
+            workdir_lib.run_once(
+                directory,
+                settings.to_dict(),
+                lambda: run(settings, directory, cache_dir),
+            )
+        except UserError as error:  # here its settings are below a key of their own
+            message = str(error).replace("--config.", "--config.tokenizer_config.")
+            raise UserError(message) from error
+    arrays, meta = checkpoint.load_export(directory, ("codebooks", "semantic_ids"))
+    if meta["corpus"] != corpus_lib.fingerprint(corpus):
+        raise UserError(
+            f"the tokenizer in {directory} is of another catalogue than this data set: train one "
+            "on it, or leave out --config.tokenizer"
+        )
+    saw = meta.get("training", "")
+    if saw != corpus_lib.training_fingerprint(corpus) and (saw or corpus.is_cold.any()):
+        raise UserError(
+            f"the tokenizer in {directory} saw other interactions than those for training here, "
+            "perhaps ones that are to be predicted, or other cold items: train one on this data "
+            "set and split, or leave out --config.tokenizer"
+        )
+    level_sizes = tuple(meta["level_sizes"])
+    return Tokenizer(
+        arrays["semantic_ids"],
+        residual.unpad(arrays["codebooks"], level_sizes),
+        level_sizes,
+        meta.get("health", {}),  # runs of before do not say
+    )
 
 
 def _unique_ids(config, corpus, codec, assignment, codebooks) -> tuple[np.ndarray, list[int]]:

@@ -1,0 +1,105 @@
+"""Stage `hybrid`: histories to one network that generates semantic IDs and scores items.
+
+It reads the items' embeddings and, of a tokenizer's run, `semantic_ids`, and exports both beside
+what `ranking` does. Both heads are also tested alone: `generated/test/...` is the beam search by
+semantic IDs, `scored/test/...` the ranking of all items by their scores.
+"""
+
+import pathlib
+import time
+
+import jax.numpy as jnp
+
+from genrec_jax import checks, ranking, sharding, train
+from genrec_jax.data import corpus as corpus_lib
+from genrec_jax.data import datasets, embedders, packing
+from genrec_jax.errors import UserError
+from genrec_jax.evaluators import searchers
+from genrec_jax.models import hybrid
+from genrec_jax.tasks import tokenizer as tokenizer_task
+
+_MINIMA = {
+    "row_length": 2,
+    "model.num_encoder_layers": 1,
+    "model.num_decoder_layers": 1,
+    "code_weight": 0,
+}
+_FRACTIONS = (
+    "label_smoothing",
+    "model.encoder_dropout",
+    "model.decoder_dropout",
+    "model.item_dropout",
+)
+_PARTS = {"generated/": 0, "scored/": 1}  # by the weight of the scores
+
+
+def run(config, workdir: pathlib.Path) -> dict[str, float]:
+    """Trains the network, exports it and returns the metrics."""
+    started = time.monotonic()
+    _check(config)
+    cache_dir = pathlib.Path(config.cache_dir or workdir / "cache")
+    corpus = datasets.load(cache_dir, **config.data.to_dict())
+    tokenizer = tokenizer_task.load_or_make(config, corpus, workdir, cache_dir)
+    content = embedders.embed(corpus, cache_dir, **config.embedder.to_dict())
+    model = hybrid.from_config(
+        config.to_dict(), corpus.num_items, content.shape[1], tokenizer.level_sizes
+    )
+    mesh = sharding.make_mesh()
+
+    def searcher(score_weight: float) -> searchers.Searcher:
+        return searchers.of_hybrid(
+            model,
+            mesh,
+            config.max_history,
+            tokenizer.semantic_ids,
+            tokenizer.level_sizes,
+            content,
+            corpus_lib.training_counts(corpus) == 0,
+            score_weight,
+        )
+
+    rows = packing.pack(corpus.offsets[:-1], corpus.splits.train_ends, config.row_length)
+    ranker = ranking.Ranker(
+        searcher(config.eval.score_weight),
+        rows,
+        lambda rng, _: model.init(rng),
+        loss_fn(model, packing.mean_targets(rows), config.code_weight, config.label_smoothing),
+        tokenizer.metrics,
+        {"semantic_ids": tokenizer.semantic_ids, "content": content},
+        {"level_sizes": tokenizer.level_sizes},
+        {prefix: searcher(weight) for prefix, weight in _PARTS.items()},
+    )
+    metrics = ranking.run(config, workdir, corpus, mesh, ranker)
+    return metrics | {"time/seconds": time.monotonic() - started}
+
+
+def _check(config) -> None:
+    """Refuses what would only fail later, before anything is computed."""
+    ranking.check(config, _MINIMA)
+    checks.fraction(config, *_FRACTIONS)
+    if not 0 <= config.eval.score_weight <= 1:
+        raise UserError(
+            f"--config.eval.score_weight={config.eval.score_weight} must be from 0 to 1"
+        )
+    checks.heads(config)
+
+
+def loss_fn(model, mean_targets: float, code_weight: float, label_smoothing: float) -> train.LossFn:
+    """Returns the loss of a batch of rows: both heads' cross-entropies, about means over targets.
+
+    They are divided by the mean number of targets of all rows, not of the batch, so that each
+    target has the same weight, however batches are drawn, accumulated or shared by devices.
+    """
+
+    def batch_loss(params, data, indices, step, rng):
+        rows = data["samples"].take(indices)
+        item_losses, code_losses = model.bind(params).losses(
+            data["items"][rows.places], rows.segments, data["catalogue"], label_smoothing, rng
+        )
+        per_row = len(indices) * mean_targets
+        item_loss = jnp.sum(item_losses) / per_row
+        levels = jnp.sum(code_losses, axis=(0, 1)) / per_row  # [Q]
+        metrics = {f"level_{level}_loss": loss for level, loss in enumerate(levels)}
+        return item_loss + code_weight * levels.sum(), (metrics | {"item_loss": item_loss}, None)
+
+    return batch_loss

@@ -1,0 +1,224 @@
+"""The hybrid: both heads worked by hand, cached against uncached, packed against apart."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genrec_jax.decoding import catalogue_tree, item_scores, prefix_index
+from genrec_jax.models import hybrid
+
+LEVEL_SIZES = (2, 3, 3)
+IDS = np.array([[1, 0, 2], [0, 2, 0], [1, 0, 1], [1, 2, 0], [0, 0, 1], [0, 1, 1], [1, 1, 2]])
+NUM_ITEMS, LENGTH = 7, 5
+IS_KNOWN = np.arange(NUM_ITEMS) != 5
+TREE = catalogue_tree.build(IDS, LEVEL_SIZES, IS_KNOWN)
+CONTENT = np.random.default_rng(0).normal(size=(NUM_ITEMS, 4)).astype(np.float32)
+CATALOGUE = jax.tree.map(jnp.asarray, hybrid.Catalogue(CONTENT, IS_KNOWN, TREE))
+# A history of three items and one of two; one of four.
+ITEMS = np.array([[3, 1, 4, 5, 2], [1, 6, 0, 2, 0]], np.int32)
+SEGMENTS = np.array([[0, 0, 0, 1, 1], [0, 0, 0, 0, -1]], np.int32)
+HAS_TARGET = np.array([[1, 1, 0, 1, 0], [1, 1, 1, 0, 0]], bool)
+
+
+def make(**changes):
+    arguments = {
+        "num_items": NUM_ITEMS,
+        "content_dim": CONTENT.shape[1],
+        "level_sizes": LEVEL_SIZES,
+        "dim": 8,
+        "num_heads": 2,
+        "hidden_dim": 16,
+        "num_encoder_layers": 2,
+        "num_decoder_layers": 2,
+        "activation": "gelu",
+        "encoder_dropout": 0.0,
+        "decoder_dropout": 0.0,
+        "item_dropout": 0.0,
+        "dtype": "float32",
+    }
+    model = hybrid.model(**arguments | changes)
+    params = model.init(jax.random.key(0))
+    params["repeat_bias"] += 0.05
+    params["level_repeat_bias"] += np.array([0.3, 0.2, 0.1], np.float32)
+    return model, params
+
+
+def read(module, histories):
+    """Returns the vectors, and the state and memory of each history's last place."""
+    vectors = module.vectors(CATALOGUE)
+    items = np.zeros((len(histories), LENGTH), np.int32)
+    mask = np.arange(LENGTH) < np.array([[len(history)] for history in histories])
+    items[mask] = np.concatenate(histories)
+    memory = module.encode(items, np.where(mask, 0, -1), vectors)
+    return vectors, *memory.at(hybrid.last_places(mask))
+
+
+def test_losses_are_those_of_what_a_search_computes():
+    model, params = make()
+    module = model.bind(params)
+    item_losses, code_losses = module.losses(ITEMS, SEGMENTS, CATALOGUE)
+    np.testing.assert_array_equal(np.asarray(item_losses > 0), HAS_TARGET)
+    assert (code_losses[~HAS_TARGET] == 0).all()
+    vectors, state, memory = read(module, [[1], [1, 6], [1, 6, 0]])
+    targets = np.array([[6], [0], [2]])
+    scores = module.item_logits(state, memory, vectors)[:, 0]
+    scores = jax.nn.log_softmax(scores, where=IS_KNOWN)
+    np.testing.assert_allclose(
+        np.take_along_axis(np.asarray(scores), targets, 1)[:, 0], -item_losses[1, :3], atol=1e-5
+    )
+    logits = module.code_logits(state, TREE.codes[targets], memory, CATALOGUE.tree)
+    scores = item_scores.log_probs(prefix_index.build(IDS, IS_KNOWN), logits, targets)
+    np.testing.assert_allclose(scores[:, 0], -code_losses[1, :3].sum(axis=-1), atol=1e-5)
+
+
+def test_an_item_that_training_lacks_is_no_alternative():
+    model, params = make()
+    changed = CATALOGUE._replace(content=CATALOGUE.content.at[5].add(1))
+    items = np.where(ITEMS == 5, 6, ITEMS)  # as training has it
+    before, after = (
+        model.bind(params).losses(items, SEGMENTS, one, 0.1) for one in (CATALOGUE, changed)
+    )
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_gradients_are_finite_where_nothing_follows():
+    model, params = make()
+    is_known = np.arange(NUM_ITEMS) != 1  # what rolls to the end of the first row's histories
+    catalogue = CATALOGUE._replace(
+        is_known=is_known, tree=catalogue_tree.build(IDS, LEVEL_SIZES, is_known)
+    )
+    catalogue = jax.tree.map(jnp.asarray, catalogue)
+
+    def total(params):
+        return sum(
+            losses.sum()
+            for losses in model.bind(params).losses(
+                np.array([[2, 3, 4, 1, 1]]), np.array([[0, 0, 0, -1, -1]]), catalogue
+            )
+        )
+
+    for gradient in jax.tree.leaves(jax.grad(total)(params)):
+        assert np.isfinite(gradient).all()
+
+
+def test_packed_histories_have_the_losses_of_rows_of_their_own():
+    module = (lambda model, params: model.bind(params))(*make())
+    together = module.losses(ITEMS, SEGMENTS, CATALOGUE)
+    for history, places in (([3, 1, 4], slice(0, 3)), ([5, 2], slice(3, 5))):
+        items = np.array([history])
+        apart = module.losses(items, np.zeros_like(items), CATALOGUE)
+        for one, other in zip(together, apart, strict=True):
+            np.testing.assert_allclose(one[0, places], other[0], atol=1e-5)
+
+
+def test_a_step_of_a_search_gives_the_logits_of_training():
+    model, params = make()
+    module = model.bind(params)
+    _, state, memory = read(module, [[1, 6, 0], [3]])
+    beams = np.broadcast_to(np.arange(NUM_ITEMS), (2, NUM_ITEMS))
+    everywhere = memory._replace(sees=np.repeat(memory.sees, NUM_ITEMS, axis=1))
+    states = np.repeat(state, NUM_ITEMS, axis=1)
+    expected = module.code_logits(states, TREE.codes[beams], everywhere, CATALOGUE.tree)
+    shared, cache = module.start_search(memory)
+    for level in range(3):
+        codes = None if level == 0 else TREE.codes[beams, level - 1]
+        logits, cache = module.search_step(
+            level, codes, cache, state=state, shared=shared, memory=memory, tree=CATALOGUE.tree
+        )
+        np.testing.assert_allclose(
+            np.broadcast_to(logits, expected[level].shape), expected[level], atol=1e-5
+        )
+        if level == 0:  # all items' beams begin as one
+            cache = jax.tree.map(lambda leaf: jnp.repeat(leaf, NUM_ITEMS, axis=1), cache)
+
+
+def test_items_that_come_again_are_scored_by_what_is_learned_of_repeats():
+    model, params = make()
+    none = params | {"repeat_bias": 0 * params["repeat_bias"]}
+    logits = []
+    for one in (params, none):
+        vectors, state, memory = read(model.bind(one), [[1, 6, 1]])
+        logits.append(np.asarray(model.bind(one).item_logits(state, memory, vectors)[0, 0]))
+    change = np.zeros(NUM_ITEMS)
+    change[[1, 6]] = 0.5  # 10 times 0.05, once
+    np.testing.assert_allclose(logits[0] - logits[1], change, atol=1e-5)
+
+
+def test_codes_are_scored_by_how_many_of_their_items_are_left():
+    model, params = make()
+    none = params | {"level_repeat_bias": 0 * params["level_repeat_bias"]}
+    differences = []
+    for one in (params, none):
+        module = model.bind(one)
+        _, state, memory = read(module, [[0, 1]])  # 1 0 2 and 0 2 0
+        codes = np.array([[[1, 0, 1]]])
+        differences.append(module.code_logits(state, codes, memory, CATALOGUE.tree))
+    least = np.log(1e-4)
+    expected = (
+        [0.3 * np.log(2 / 3), 0.3 * np.log(3 / 4)],  # one of 3 and one of 4 items
+        [0.2 * np.log(1 / 2), 0, 0],  # of 1 0 one of two items; 0 2 is not below 1
+        [0, 0, 0.1 * least],  # all of 1 0 2
+    )
+    for level in range(3):
+        change = differences[0][level] - differences[1][level]
+        np.testing.assert_allclose(change[0, 0], expected[level], atol=1e-5)
+
+
+def test_an_item_that_training_lacks_has_its_content_alone():
+    model, params = make()
+    module = model.bind(params)
+    vectors = module.vectors(CATALOGUE)
+    np.testing.assert_allclose(vectors[5], CONTENT[5] @ params["content"]["kernel"], rtol=1e-5)
+    own = np.asarray(vectors - CONTENT @ params["content"]["kernel"])
+    np.testing.assert_allclose(own[IS_KNOWN], params["items"][IS_KNOWN], atol=1e-6)
+
+
+def test_a_place_sees_what_is_before_it_in_its_history_and_nothing_else():
+    model, params = make()
+    module = model.bind(params)
+    vectors = module.vectors(CATALOGUE)
+    states = module.encode(ITEMS, SEGMENTS, vectors).states
+    for place in range(LENGTH):
+        changed = ITEMS.copy()
+        changed[:, place] = (changed[:, place] + 1) % NUM_ITEMS
+        differs = np.any(module.encode(changed, SEGMENTS, vectors).states != states, axis=-1)
+        sees = (SEGMENTS == SEGMENTS[:, [place]]) & (np.arange(LENGTH) >= place)
+        np.testing.assert_array_equal(differs[SEGMENTS >= 0], sees[SEGMENTS >= 0])
+
+
+def test_an_empty_history_has_finite_logits():
+    model, params = make()
+    module = model.bind(params)
+    vectors = module.vectors(CATALOGUE)
+    memory = module.encode(ITEMS[:1], np.full((1, LENGTH), -1), vectors)
+    state, memory = memory.at(np.array([0]))
+    codes = TREE.codes[[[2]]]
+    logits = module.code_logits(state, codes, memory, CATALOGUE.tree)
+    assert all(np.isfinite(level).all() for level in logits)
+    assert np.isfinite(module.item_logits(state, memory, vectors)).all()
+
+
+@pytest.mark.parametrize("rate", ["encoder_dropout", "decoder_dropout", "item_dropout"])
+def test_dropout_is_for_training(rate):
+    model, params = make(**{rate: 0.5})
+    module = model.bind(params)
+    one, other = (module.losses(ITEMS, SEGMENTS, CATALOGUE, 0, jax.random.key(n)) for n in (1, 3))
+    is_used = rate != "decoder_dropout", True
+    for number in range(2):
+        assert np.any(one[number] != other[number]) == is_used[number]
+    plain, params = make()
+    expected = plain.bind(params).losses(ITEMS, SEGMENTS, CATALOGUE)
+    for value, wanted in zip(module.losses(ITEMS, SEGMENTS, CATALOGUE), expected, strict=True):
+        np.testing.assert_array_equal(value, wanted)
+
+
+def test_bfloat16_is_close_to_float32():
+    model, params = make()
+    rough, _ = make(dtype="bfloat16")
+    expected = model.bind(params).losses(ITEMS, SEGMENTS, CATALOGUE)
+    for value, wanted in zip(
+        rough.bind(params).losses(ITEMS, SEGMENTS, CATALOGUE), expected, strict=True
+    ):
+        np.testing.assert_allclose(value, wanted, atol=0.1)
