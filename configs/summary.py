@@ -2,7 +2,7 @@
 
     python -m genrec_jax.main --config=configs/summary.py --config.runs=RUN0,RUN1,RUN2
 
-The runs are those of configs/retrieval.py or configs/sasrec.py on one data set.
+The runs are those of one recommender's config on one data set.
 """
 
 from ml_collections import ConfigDict

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# From raw files to the rows of docs/results.md: the retrieval model and its control, SASRec, for
-# several seeds, and what they have in common. Interrupted, the same command goes on.
+# From raw files to the rows of docs/results.md: the hybrid and its control, SASRec, for several
+# seeds, and what they have in common. Interrupted, the same command goes on.
 #
 #   launch/reproduce.sh beauty|sports|toys [--seeds N] [--config.KEY=VALUE ...]
 #
@@ -25,7 +25,7 @@ source launch/environment.sh
 if command -v nvidia-smi >/dev/null; then use_python cuda; else use_python; fi
 
 place=runs/reproduce-${dataset//,/-}
-for stage in sasrec retrieval; do
+for stage in sasrec hybrid; do
   runs=
   for ((seed = 0; seed < seeds; seed++)); do
     "$PYTHON" -m genrec_jax.main --config="configs/$stage.py:$dataset" --config.seed="$seed" \

@@ -389,7 +389,7 @@ def test_results_are_reproduced_by_one_command(environment):
             command, cwd=ROOT, env=environment | {"PATH": path}, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stderr
-        for stage in ("retrieval", "sasrec"):
+        for stage in ("hybrid", "sasrec"):
             found = json.loads((place / stage / "metrics.json").read_text())
             of_seed = json.loads((place / f"{stage}-0" / "metrics.json").read_text())
             assert found["num_runs"] == 1
