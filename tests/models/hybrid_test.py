@@ -1,5 +1,7 @@
 """The hybrid: both heads worked by hand, cached against uncached, packed against apart."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -44,6 +46,13 @@ def make(**changes):
     return model, params
 
 
+@functools.partial(jax.jit, static_argnames=("model", "smoothing"))
+def losses_of(
+    model, params, items=ITEMS, segments=SEGMENTS, catalogue=CATALOGUE, smoothing=0.0, rng=None
+):
+    return model.bind(params).losses(items, segments, catalogue, smoothing, rng)
+
+
 def read(module, histories):
     """Returns the vectors, and the state and memory of each history's last place."""
     vectors = module.vectors(CATALOGUE)
@@ -57,7 +66,7 @@ def read(module, histories):
 def test_losses_are_those_of_what_a_search_computes():
     model, params = make()
     module = model.bind(params)
-    item_losses, code_losses = module.losses(ITEMS, SEGMENTS, CATALOGUE)
+    item_losses, code_losses = losses_of(model, params)
     np.testing.assert_array_equal(np.asarray(item_losses > 0), HAS_TARGET)
     assert (code_losses[~HAS_TARGET] == 0).all()
     vectors, state, memory = read(module, [[1], [1, 6], [1, 6, 0]])
@@ -77,7 +86,7 @@ def test_an_item_that_training_lacks_is_no_alternative():
     changed = CATALOGUE._replace(content=CATALOGUE.content.at[5].add(1))
     items = np.where(ITEMS == 5, 6, ITEMS)  # as training has it
     before, after = (
-        model.bind(params).losses(items, SEGMENTS, one, 0.1) for one in (CATALOGUE, changed)
+        losses_of(model, params, items, SEGMENTS, one, 0.1) for one in (CATALOGUE, changed)
     )
     for one, other in zip(before, after, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -91,24 +100,22 @@ def test_gradients_are_finite_where_nothing_follows():
     )
     catalogue = jax.tree.map(jnp.asarray, catalogue)
 
-    def total(params):
-        return sum(
-            losses.sum()
-            for losses in model.bind(params).losses(
-                np.array([[2, 3, 4, 1, 1]]), np.array([[0, 0, 0, -1, -1]]), catalogue
-            )
-        )
+    @jax.jit
+    @jax.grad
+    def gradients(params):
+        items, segments = np.array([[2, 3, 4, 1, 1]]), np.array([[0, 0, 0, -1, -1]])
+        return sum(map(jnp.sum, losses_of(model, params, items, segments, catalogue)))
 
-    for gradient in jax.tree.leaves(jax.grad(total)(params)):
+    for gradient in jax.tree.leaves(gradients(params)):
         assert np.isfinite(gradient).all()
 
 
 def test_packed_histories_have_the_losses_of_rows_of_their_own():
-    module = (lambda model, params: model.bind(params))(*make())
-    together = module.losses(ITEMS, SEGMENTS, CATALOGUE)
+    model, params = make()
+    together = losses_of(model, params)
     for history, places in (([3, 1, 4], slice(0, 3)), ([5, 2], slice(3, 5))):
         items = np.array([history])
-        apart = module.losses(items, np.zeros_like(items), CATALOGUE)
+        apart = losses_of(model, params, items, np.zeros_like(items))
         for one, other in zip(together, apart, strict=True):
             np.testing.assert_allclose(one[0, places], other[0], atol=1e-5)
 
@@ -203,22 +210,19 @@ def test_an_empty_history_has_finite_logits():
 @pytest.mark.parametrize("rate", ["encoder_dropout", "decoder_dropout", "item_dropout"])
 def test_dropout_is_for_training(rate):
     model, params = make(**{rate: 0.5})
-    module = model.bind(params)
-    one, other = (module.losses(ITEMS, SEGMENTS, CATALOGUE, 0, jax.random.key(n)) for n in (1, 3))
+    one, other = (losses_of(model, params, rng=jax.random.key(n)) for n in (1, 3))
     is_used = rate != "decoder_dropout", True
     for number in range(2):
         assert np.any(one[number] != other[number]) == is_used[number]
     plain, params = make()
-    expected = plain.bind(params).losses(ITEMS, SEGMENTS, CATALOGUE)
-    for value, wanted in zip(module.losses(ITEMS, SEGMENTS, CATALOGUE), expected, strict=True):
+    expected = losses_of(plain, params)
+    for value, wanted in zip(losses_of(model, params), expected, strict=True):
         np.testing.assert_array_equal(value, wanted)
 
 
 def test_bfloat16_is_close_to_float32():
     model, params = make()
     rough, _ = make(dtype="bfloat16")
-    expected = model.bind(params).losses(ITEMS, SEGMENTS, CATALOGUE)
-    for value, wanted in zip(
-        rough.bind(params).losses(ITEMS, SEGMENTS, CATALOGUE), expected, strict=True
-    ):
+    expected = losses_of(model, params)
+    for value, wanted in zip(losses_of(rough, params), expected, strict=True):
         np.testing.assert_allclose(value, wanted, atol=0.1)
