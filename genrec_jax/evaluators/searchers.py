@@ -131,10 +131,13 @@ def of_hybrid(
         content: [I, E].
         is_unseen: [I] bool.
         score_weight: of the scores in the mean. With 0 the search is purely generative and with 1
-            it ranks all items by their scores; the other head is then not asked.
+            it ranks all items by their scores; the other head is then not asked. The search itself
+            takes it too, as `score_weight`, which has precedence.
     """
 
-    def search(params, data, index, samples: Samples, *, num_beams, num_excluded, renormalize):
+    def search(
+        params, data, index, samples: Samples, *, num_beams, num_excluded, renormalize, score_weight
+    ):
         module, catalogue = model.bind(params), data["catalogue"]
         tree = catalogue.tree
         items, mask = histories.gather(data["items"], samples.start, samples.target, max_history)
@@ -185,7 +188,8 @@ def of_hybrid(
             prefix_index.build(semantic_ids, is_unseen) if is_unseen.any() else None,
         ),
     )
-    return Searcher(_jit(search, mesh), data, index, unseen_index, is_unseen)
+    search = functools.partial(_jit(search, mesh, "score_weight"), score_weight=score_weight)
+    return Searcher(search, data, index, unseen_index, is_unseen)
 
 
 def _allowed(scores, is_there, all_items, samples: Samples, num_excluded: int) -> jax.Array:
@@ -207,9 +211,9 @@ def _best(scores: jax.Array, number: int) -> tuple[jax.Array, jax.Array]:
     return jnp.where(scores > -jnp.inf, items, -1), scores
 
 
-def _jit(search: Callable, mesh: jax.sharding.Mesh) -> Callable:
+def _jit(search: Callable, mesh: jax.sharding.Mesh, *static: str) -> Callable:
     return functools.partial(
         jax.jit,
-        static_argnames=("num_beams", "num_excluded", "renormalize"),
+        static_argnames=("num_beams", "num_excluded", "renormalize", *static),
         out_shardings=sharding.replicated(mesh),
     )(search)

@@ -5,6 +5,7 @@ what `ranking` does. Both heads are also tested alone: `generated/test/...` is t
 semantic IDs, `scored/test/...` the ranking of all items by their scores.
 """
 
+import functools
 import pathlib
 import time
 
@@ -45,29 +46,30 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
         config.to_dict(), corpus.num_items, content.shape[1], tokenizer.level_sizes
     )
     mesh = sharding.make_mesh()
-
-    def searcher(score_weight: float) -> searchers.Searcher:
-        return searchers.of_hybrid(
-            model,
-            mesh,
-            config.max_history,
-            tokenizer.semantic_ids,
-            tokenizer.level_sizes,
-            content,
-            corpus_lib.training_counts(corpus) == 0,
-            score_weight,
-        )
-
+    searcher = searchers.of_hybrid(
+        model,
+        mesh,
+        config.max_history,
+        tokenizer.semantic_ids,
+        tokenizer.level_sizes,
+        content,
+        corpus_lib.training_counts(corpus) == 0,
+        config.eval.score_weight,
+    )
+    parts = {
+        prefix: searcher._replace(search=functools.partial(searcher.search, score_weight=weight))
+        for prefix, weight in _PARTS.items()
+    }
     rows = packing.pack(corpus.offsets[:-1], corpus.splits.train_ends, config.row_length)
     ranker = ranking.Ranker(
-        searcher(config.eval.score_weight),
+        searcher,
         rows,
         lambda rng, _: model.init(rng),
         loss_fn(model, packing.mean_targets(rows), config.code_weight, config.label_smoothing),
         tokenizer.metrics,
         {"semantic_ids": tokenizer.semantic_ids, "content": content},
         {"level_sizes": tokenizer.level_sizes},
-        {prefix: searcher(weight) for prefix, weight in _PARTS.items()},
+        parts,
     )
     metrics = ranking.run(config, workdir, corpus, mesh, ranker)
     return metrics | {"time/seconds": time.monotonic() - started}
