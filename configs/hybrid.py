@@ -33,20 +33,26 @@ def get_config(arg: str = "") -> ConfigDict:
     config.max_history = 50
     config.dtype = "auto"  # bfloat16 on accelerators, float32 on CPU
     config.model = ConfigDict()
-    config.model.dim = 256
-    config.model.num_heads = 4
-    config.model.hidden_dim = 1024
-    config.model.num_encoder_layers = 2
-    config.model.num_decoder_layers = 2
+    config.model.encoder = ConfigDict()
+    config.model.encoder.dim = 192
+    config.model.encoder.num_heads = 3
+    config.model.encoder.hidden_dim = 512
+    config.model.encoder.num_layers = 2
+    config.model.encoder.dropout = 0.5
+    config.model.decoder = ConfigDict()
+    config.model.decoder.dim = 256
+    config.model.decoder.num_heads = 4
+    config.model.decoder.hidden_dim = 1024
+    config.model.decoder.num_layers = 2
+    config.model.decoder.dropout = 0.2
     config.model.activation = "gelu"
-    config.model.encoder_dropout = 0.55
-    config.model.decoder_dropout = 0.2
     config.model.item_dropout = 0.1
 
     # Training: a sample is a row of whole histories, all of whose items but the first are targets.
     config.row_length = 64
-    config.code_weight = 1.0  # of the codes' cross-entropies beside that of the items
-    config.label_smoothing = 0.1  # of the latter
+    config.code_weight = 0.5  # of the codes' cross-entropies beside that of the next item
+    config.backward_weight = 1.0  # of that of the item before, beside the same
+    config.label_smoothing = 0.1  # of both items
     config.num_steps = 8_000
     config.batch_size = 48  # rows
     config.accumulation = 1
@@ -64,16 +70,15 @@ def get_config(arg: str = "") -> ConfigDict:
 
     # Evaluation.
     config.eval = common.evaluation()
-    config.eval.score_weight = 0.6  # of the items' scores beside the probabilities of their codes
+    config.eval.score_weight = 0.7  # of the items' scores beside the probabilities of their codes
     config.num_examples = 3
 
     if dataset == "synthetic" or smoke:
         config.max_history = 20
-        config.model.dim = 64
-        config.model.num_heads = 2
-        config.model.hidden_dim = 128
-        config.model.encoder_dropout = 0.3
-        config.model.decoder_dropout = 0.1
+        for stack in (config.model.encoder, config.model.decoder):
+            stack.update(dim=64, num_heads=2, hidden_dim=128)
+        config.model.encoder.dropout = 0.3
+        config.model.decoder.dropout = 0.1
         config.num_steps = 1_000
         config.steps_per_call = 50
         config.batch_size = 16

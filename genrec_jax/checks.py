@@ -30,13 +30,16 @@ def choice(config: ConfigDict, key: str, choices: Sequence[str]) -> None:
         raise UserError(f"--config.{key}={value!r} is unknown: choose one of {', '.join(choices)}")
 
 
-def heads(config: ConfigDict) -> None:
-    """Raises UserError unless the attention heads can share the model's width equally."""
-    model = config.model
-    if model.dim % model.num_heads:
+def stack(config: ConfigDict, key: str) -> None:
+    """Raises UserError for the first of the settings of a stack of layers that is none."""
+    sizes = ("dim", "num_heads", "hidden_dim", "num_layers")
+    at_least(config, {f"{key}.{name}": 1 for name in sizes})
+    fraction(config, f"{key}.dropout")
+    settings = _get(config, key)
+    if settings.dim % settings.num_heads:
         raise UserError(
-            f"--config.model.dim={model.dim} cannot be split into {model.num_heads} heads: make it "
-            "a multiple of --config.model.num_heads"
+            f"--config.{key}.dim={settings.dim} cannot be split into {settings.num_heads} heads: "
+            f"make it a multiple of --config.{key}.num_heads"
         )
 
 

@@ -32,9 +32,6 @@ _MINIMA = {
     "patience": 0,
     "num_examples": 0,
     "eval.max_users": 0,
-    "model.dim": 1,
-    "model.num_heads": 1,
-    "model.hidden_dim": 1,
 } | train.MINIMA
 _PROTOCOLS = {"": False, "_new": True}  # suffix of the split -> is the history excluded
 _EXAMPLES = "test", "_new"  # what examples.json shows

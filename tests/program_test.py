@@ -52,8 +52,6 @@ REPRODUCED = [  # of these, what the other recommenders have too
     "batch_size",
     "eval.batch_size",
     "eval.max_users",
-    "model.dim",
-    "model.hidden_dim",
 ]
 
 

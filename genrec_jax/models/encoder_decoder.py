@@ -72,7 +72,6 @@ class EncoderDecoder(nnx.Module):
         self.encoder = transformer.Stack(
             num_encoder_layers,
             *widths,
-            is_decoder=False,
             num_places=max_history * (num_levels + use_separator) + bool(num_user_bins),
             rngs=rngs,
             **options,
@@ -80,7 +79,7 @@ class EncoderDecoder(nnx.Module):
         self.decoder = transformer.Stack(
             num_decoder_layers,
             *widths,
-            is_decoder=True,
+            memory_dim=dim,
             num_places=num_levels,
             rngs=rngs,
             **options,

@@ -5,13 +5,16 @@ an item, two heads predict the next one: a decoder generates its codes one by on
 a product with all items' vectors scores it, as in SASRec. Trained together (LIGER, Yang et al.,
 2024, https://arxiv.org/abs/2411.18814), at every place of packed histories at once.
 
+In training a second encoder reads the histories backwards and scores the item before each, by the
+same items' vectors, so that these learn from both of an item's neighbours. Nothing else needs it.
+
 An item's vector is a trained one of its own plus a projection of its content, so that an item that
 training lacks has a vector too. Such items are no alternatives to the targets of training, so that
 nothing pushes them away. The decoder's probabilities are those among the codes that lead to items.
 Both heads learn from the data how likely an item is to come again.
 
 B rows    P places   Q levels   K codes of a level   I items   E content width   W beams
-N heads   H head width   T places that predict   D model width
+N heads   H head width   T places that predict   D width of items and encoder   C of the decoder
 """
 
 from collections.abc import Mapping, Sequence
@@ -54,6 +57,14 @@ class Memory(NamedTuple):
         return state, self._replace(sees=jnp.take_along_axis(self.sees, places, axis=1))
 
 
+class Losses(NamedTuple):
+    """Cross-entropies; 0 where there is nothing to predict."""
+
+    items: jax.Array  # [B, P] of the item after each place, by its score
+    backward: jax.Array  # [B, P] of the item before each place
+    codes: jax.Array  # [B, P, Q] of the codes of the item after each place
+
+
 class Hybrid(nnx.Module):
     """See the module's docstring.
 
@@ -61,11 +72,11 @@ class Hybrid(nnx.Module):
         num_items: I.
         content_dim: E.
         level_sizes: how many codes each of the Q levels has.
-        dim, num_heads, hidden_dim: widths of the layers; each head has `dim / num_heads`.
-        num_encoder_layers, num_decoder_layers: depths of the stacks.
+        encoder, decoder: what makes a stack of layers each: `dim` (D, C), `num_heads` of
+            `dim / num_heads`, `hidden_dim` of the feed-forward layers, `num_layers`, and `dropout`,
+            the rate on the inputs, on attention weights, on each layer's output, inside the
+            feed-forward layers and on what the heads read.
         activation: of the feed-forward layers, a key of `layers.ACTIVATIONS`.
-        encoder_dropout, decoder_dropout: rates on the inputs, on attention weights, on each layer's
-            output, inside the feed-forward layers and on what the heads read.
         item_dropout: share of the items that stand in a step for their content alone, so that the
             content learns to stand for items that training lacks.
         dtype: of the computation. Parameters, norms, softmax and scores are float32.
@@ -77,51 +88,45 @@ class Hybrid(nnx.Module):
         num_items: int,
         content_dim: int,
         level_sizes: tuple[int, ...],
-        dim: int,
-        num_heads: int,
-        hidden_dim: int,
-        num_encoder_layers: int,
-        num_decoder_layers: int,
+        encoder: Mapping[str, Any],
+        decoder: Mapping[str, Any],
         activation: str,
-        encoder_dropout: float,
-        decoder_dropout: float,
         item_dropout: float,
         dtype: str,
         rngs: nnx.Rngs,
     ):
-        widths = (dim, num_heads, dim // num_heads, hidden_dim)
+        def stack(settings, **kwargs):
+            dim, num_heads = settings["dim"], settings["num_heads"]
+            return transformer.Stack(
+                settings["num_layers"],
+                dim,
+                num_heads,
+                dim // num_heads,
+                settings["hidden_dim"],
+                activation=activation,
+                dropout=settings["dropout"],
+                rngs=rngs,
+                **kwargs,
+            )
+
+        dim, code_dim = encoder["dim"], decoder["dim"]
         self.items = layers.normal(rngs, (num_items, dim), dim**-0.5)
         self.content = layers.Linear(content_dim, dim, std=(content_dim * dim) ** -0.5, rngs=rngs)
-        self.encoder = transformer.Stack(
-            num_encoder_layers,
-            *widths,
-            is_decoder=False,
-            positions="relative",
-            num_places=0,
-            activation=activation,
-            dropout=encoder_dropout,
-            rngs=rngs,
-        )
+        self.encoder = stack(encoder, positions="relative", num_places=0)
+        self.backward_encoder = stack(encoder, positions="relative", num_places=0)
         self.repeat_bias = nnx.Param(jnp.zeros(()))
-        self.from_state = layers.Linear(dim, dim, std=dim**-0.5, rngs=rngs)
-        self.tokens = layers.normal(rngs, (sum(level_sizes), dim), 1.0)
-        self.decoder = transformer.Stack(
-            num_decoder_layers,
-            *widths,
-            is_decoder=True,
-            positions="learned",
-            num_places=len(level_sizes),
-            activation=activation,
-            dropout=decoder_dropout,
-            rngs=rngs,
+        self.from_state = layers.Linear(dim, code_dim, std=dim**-0.5, rngs=rngs)
+        self.tokens = layers.normal(rngs, (sum(level_sizes), code_dim), 1.0)
+        self.decoder = stack(
+            decoder, positions="learned", num_places=len(level_sizes), memory_dim=dim
         )
         self.heads = nnx.List(
-            layers.Linear(dim, size, std=dim**-0.5, rngs=rngs) for size in level_sizes
+            layers.Linear(code_dim, size, std=code_dim**-0.5, rngs=rngs) for size in level_sizes
         )
         self.level_repeat_bias = nnx.Param(jnp.zeros(len(level_sizes)))
         self.level_sizes = level_sizes
-        self.encoder_dropout = encoder_dropout
-        self.decoder_dropout = decoder_dropout
+        self.encoder_dropout = encoder["dropout"]
+        self.decoder_dropout = decoder["dropout"]
         self.item_dropout = item_dropout
         self.dtype = dtype
 
@@ -132,29 +137,37 @@ class Hybrid(nnx.Module):
         catalogue: Catalogue,
         label_smoothing: float = 0.0,
         rng: jax.Array | None = None,
-    ) -> tuple[jax.Array, jax.Array]:
-        """Returns the cross-entropies of the items [B, P], and of their codes [B, P, Q].
-
-        They stand at the places that predict; where no item of the same history follows, 0.
+    ) -> Losses:
+        """Returns the losses at every place of packed histories.
 
         Args:
             items: [B, P] int32, oldest first, anything where there is none.
             segments: [B, P] int32 which of its row's histories each is of, below 0 for none.
             catalogue: of the items.
-            label_smoothing: the share of the target that all items have instead of the next one,
-                for the items; codes have none.
+            label_smoothing: the share of the target that all items have instead of the one that is
+                to be predicted; codes have none.
             rng: for dropout, None for none.
         """
         rngs = None if rng is None else nnx.Rngs(dropout=rng)
         vectors = self.vectors(catalogue, rngs)
-        memory = self.encode(items, segments, vectors, rngs)
-        targets, has_target = losses.next_items(items, segments)
 
-        states = layers.dropout(memory.states, self.encoder_dropout, rngs)
-        logits = self.item_logits(states, memory, vectors)  # [B, P, I]
-        item_losses = losses.smoothed_cross_entropy(
-            logits, targets, label_smoothing, where=catalogue.is_known
-        )
+        def item_losses(memory, items, segments):
+            targets, has_target = losses.next_items(items, segments)
+            states = layers.dropout(memory.states, self.encoder_dropout, rngs)
+            logits = _products(states, vectors)  # [B, P, I]
+            values = losses.smoothed_cross_entropy(
+                logits, targets, label_smoothing, where=catalogue.is_known
+            )
+            return jnp.where(has_target, values, 0), states, logits
+
+        memory = self.encode(items, segments, vectors, rngs)
+        forward, states, logits = item_losses(memory, items, segments)
+        targets, has_target = losses.next_items(items, segments)
+        repeats = self._repeat_losses(states, logits, targets, memory, vectors, catalogue)
+
+        turned = items[:, ::-1], segments[:, ::-1]
+        read_backwards = self._read(self.backward_encoder, *turned, vectors, rngs)
+        backward, _, _ = item_losses(read_backwards, *turned)
 
         codes = catalogue.tree.codes[targets]  # [B, P, Q]
         per_level = []
@@ -166,8 +179,11 @@ class Hybrid(nnx.Module):
             per_level.append(
                 losses.smoothed_cross_entropy(level_logits, codes[..., level], where=siblings)
             )
-        code_losses = jnp.where(has_target[..., None], jnp.stack(per_level, axis=-1), 0)
-        return jnp.where(has_target, item_losses, 0), code_losses
+        return Losses(
+            forward + jnp.where(has_target, repeats, 0),
+            backward[:, ::-1],
+            jnp.where(has_target[..., None], jnp.stack(per_level, axis=-1), 0),
+        )
 
     def vectors(self, catalogue: Catalogue, rngs: nnx.Rngs | None = None) -> jax.Array:
         """Returns [I, D]: all items' vectors."""
@@ -185,19 +201,13 @@ class Hybrid(nnx.Module):
         rngs: nnx.Rngs | None = None,
     ) -> Memory:
         """Reads histories; `items` and `segments` [B, P] are those of `losses`."""
-        there = segments >= 0
-        items = jnp.where(there, items, 0)
-        x = take_rows(vectors, items) * vectors.shape[1] ** 0.5  # of unit variance
-        x = layers.dropout(jnp.where(there[..., None], x, 0), self.encoder_dropout, rngs)
-        states, sees = self.encoder.read_packed(x, segments, rngs)
-        return Memory(states, items, sees)
+        return self._read(self.encoder, items, segments, vectors, rngs)
 
     def item_logits(self, states: jax.Array, memory: Memory, vectors: jax.Array) -> jax.Array:
         """Returns [B, T, I] float32 for states [B, T, D], T the places of `memory.sees`."""
-        logits = jnp.einsum("BTD,ID->BTI", states, vectors, preferred_element_type=jnp.float32)
         had = jax.nn.one_hot(memory.items, len(vectors), dtype=states.dtype)  # [B, P, I]
         times = jnp.einsum("BTP,BPI->BTI", memory.sees.astype(states.dtype), had)
-        return logits + _REPEAT_SCALE * self.repeat_bias[...] * jnp.minimum(times, 1)
+        return _products(states, vectors) + self._item_repeat_bias * jnp.minimum(times, 1)
 
     def code_logits(
         self,
@@ -217,9 +227,9 @@ class Hybrid(nnx.Module):
             rngs: for dropout, None for none.
         """
         batch, num_places, num_levels = codes.shape
-        start = jnp.broadcast_to(self.from_state(states), (batch, num_places, states.shape[-1]))
+        start = self.from_state(states)
         before = [start] + [self._embed(codes[..., i], i) + start for i in range(num_levels - 1)]
-        x = self.decoder.add_places(jnp.stack(before, axis=2))  # [B, T, Q, D]
+        x = self.decoder.add_places(jnp.stack(before, axis=2))  # [B, T, Q, C]
         x = layers.dropout(x, self.decoder_dropout, rngs)
         causal = np.tri(num_levels, dtype=bool)
         sees = jnp.repeat(memory.sees, num_levels, axis=1)[:, None]  # [B, 1, T * Q, P]
@@ -275,7 +285,7 @@ class Hybrid(nnx.Module):
         x = self.from_state(state)
         if level:
             prefix = jnp.concatenate([prefix, codes[..., None]], axis=-1)
-            x = self._embed(codes, level - 1) + x  # [B, W, D]
+            x = self._embed(codes, level - 1) + x  # [B, W, C]
         # The beams are all at one place, so they stand where places would.
         x = self.decoder.add_places(x[..., None, :], first=level)[..., 0, :]
         new = []
@@ -287,8 +297,40 @@ class Hybrid(nnx.Module):
         logits = self._level_logits(level, self.decoder.norm(x), prefix, memory, tree)
         return logits, (prefix, new)
 
+    def _read(self, stack: transformer.Stack, items, segments, vectors, rngs) -> Memory:
+        there = segments >= 0
+        items = jnp.where(there, items, 0)
+        x = take_rows(vectors, items) * vectors.shape[1] ** 0.5  # of unit variance
+        x = layers.dropout(jnp.where(there[..., None], x, 0), self.encoder_dropout, rngs)
+        states, sees = stack.read_packed(x, segments, rngs)
+        return Memory(states, items, sees)
+
+    @property
+    def _item_repeat_bias(self) -> jax.Array:
+        return _REPEAT_SCALE * self.repeat_bias[...]
+
+    def _repeat_losses(self, states, logits, targets, memory, vectors, catalogue) -> jax.Array:
+        """Returns [B, P]: what the repeats' bias adds to the losses of the items.
+
+        Only the bias learns from it. Scores that may count on it learn less: where nothing comes
+        again, telling an item from what the history has is half of what there is to learn
+        (docs/recipes.md). With s the share of the probability that items of the history have, and
+        r whether the target is one of them, it is log(1 - s + s e^bias) - r bias.
+        """
+        places = np.arange(memory.items.shape[1])
+        same = memory.items[:, :, None] == memory.items[:, None]  # [B, P, P]
+        is_again = jnp.any(same & memory.sees & (places < places[:, None]), axis=-1)
+        distinct = memory.sees & ~is_again[:, None]
+        had = _products(states, take_rows(vectors, memory.items))  # [B, P, P]
+        total = jax.nn.logsumexp(logits, axis=-1, where=catalogue.is_known)
+        share = jnp.sum(jnp.where(distinct, jnp.exp(had - total[..., None]), 0), axis=-1)
+        share = jax.lax.stop_gradient(jnp.minimum(share, 1))
+        comes_again = jnp.any(memory.sees & (memory.items[:, None] == targets[..., None]), axis=-1)
+        bias = self._item_repeat_bias
+        return jnp.log1p(share * jnp.expm1(bias)) - jnp.where(comes_again, bias, 0)
+
     def _level_logits(self, level: int, x, codes, memory: Memory, tree) -> jax.Array:
-        """Returns [B, T, K] float32 for x [B, T, D], given codes [B, T, level or more].
+        """Returns [B, T, K] float32 for x [B, T, C], given codes [B, T, level or more].
 
         A code whose items the history has, all or in part, is the less likely the fewer are left,
         as far as the data say so.
@@ -305,9 +347,15 @@ class Hybrid(nnx.Module):
         return logits + self.level_repeat_bias[...][level] * jnp.log(left)
 
     def _embed(self, codes: jax.Array, level: int) -> jax.Array:
-        """Returns [B, W, D] for codes [B, W] of a level."""
+        """Returns [B, W, C] for codes [B, W] of a level."""
         offset = sum(self.level_sizes[:level])
         return take_rows(self.tokens[...].astype(self.dtype), codes + offset)
+
+
+def _products(states: jax.Array, vectors: jax.Array) -> jax.Array:
+    """Returns [B, T, I] float32 for states [B, T, D] and vectors [I, D], or [B, I, D]."""
+    rows = "ID" if vectors.ndim == 2 else "BID"
+    return jnp.einsum(f"BTD,{rows}->BTI", states, vectors, preferred_element_type=jnp.float32)
 
 
 def last_places(mask: jax.Array) -> jax.Array:

@@ -102,16 +102,25 @@ class RMSNorm(nnx.Module):
 
 
 class Attention(nnx.Module):
-    """Multi-head attention without biases; N * H need not be D.
+    """Multi-head attention without biases; N * H need not be D, nor the width of what is read.
 
     Scores are not divided by sqrt(H): T5 puts that factor into the initial queries.
     """
 
-    def __init__(self, dim: int, num_heads: int, head_dim: int, *, dropout: float, rngs: nnx.Rngs):
-        inner = (dim, num_heads, head_dim)
-        self.query = normal(rngs, inner, (dim * head_dim) ** -0.5)
-        self.key = normal(rngs, inner, dim**-0.5)
-        self.value = normal(rngs, inner, dim**-0.5)
+    def __init__(
+        self,
+        dim: int,
+        memory_dim: int,
+        num_heads: int,
+        head_dim: int,
+        *,
+        dropout: float,
+        rngs: nnx.Rngs,
+    ):
+        inner = (num_heads, head_dim)
+        self.query = normal(rngs, (dim, *inner), (dim * head_dim) ** -0.5)
+        self.key = normal(rngs, (memory_dim, *inner), memory_dim**-0.5)
+        self.value = normal(rngs, (memory_dim, *inner), memory_dim**-0.5)
         self.out = normal(rngs, (num_heads, head_dim, dim), (num_heads * head_dim) ** -0.5)
         self.dropout = dropout
 
@@ -120,7 +129,7 @@ class Attention(nnx.Module):
         return jnp.einsum("BTD,DNH->BTNH", x, self.query[...].astype(x.dtype))
 
     def keys_values(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """[B, S, D] -> two of [B, S, N, H]."""
+        """[B, S, width of what is read] -> two of [B, S, N, H]."""
         keys = jnp.einsum("BSD,DNH->BSNH", x, self.key[...].astype(x.dtype))
         return keys, jnp.einsum("BSD,DNH->BSNH", x, self.value[...].astype(x.dtype))
 

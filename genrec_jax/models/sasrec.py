@@ -51,7 +51,6 @@ class SASRec(nnx.Module):
             num_heads,
             dim // num_heads,
             hidden_dim,
-            is_decoder=False,
             positions="relative",
             num_places=0,
             activation=activation,

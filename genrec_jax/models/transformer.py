@@ -19,17 +19,20 @@ POSITIONS = ("relative", "learned")
 
 
 class Block(nnx.Module):
-    """Self-attention, in a decoder cross-attention, feed-forward: each is norm, layer, add."""
+    """Self-attention, in a decoder cross-attention, feed-forward: each is norm, layer, add.
+
+    A decoder is what has a `memory_dim`, the width of what it looks at besides itself.
+    """
 
     def __init__(
-        self, dim, num_heads, head_dim, hidden_dim, *, is_decoder, activation, dropout, rngs
+        self, dim, num_heads, head_dim, hidden_dim, *, memory_dim, activation, dropout, rngs
     ):
-        def attention():
-            return layers.Attention(dim, num_heads, head_dim, dropout=dropout, rngs=rngs)
+        def attention(width):
+            return layers.Attention(dim, width, num_heads, head_dim, dropout=dropout, rngs=rngs)
 
-        self.self_norm, self.self_attention = layers.RMSNorm(dim), attention()
-        if is_decoder:
-            self.cross_norm, self.cross_attention = layers.RMSNorm(dim), attention()
+        self.self_norm, self.self_attention = layers.RMSNorm(dim), attention(dim)
+        if memory_dim:
+            self.cross_norm, self.cross_attention = layers.RMSNorm(dim), attention(memory_dim)
         self.feed_forward_norm = layers.RMSNorm(dim)
         self.feed_forward = layers.FeedForward(
             dim, hidden_dim, activation=activation, dropout=dropout, rngs=rngs
@@ -97,19 +100,19 @@ class Stack(nnx.Module):
         head_dim,
         hidden_dim,
         *,
-        is_decoder,
+        memory_dim=None,
         positions,
         num_places,
         rngs,
         **options,
     ):
         self.blocks = nnx.List(
-            Block(dim, num_heads, head_dim, hidden_dim, is_decoder=is_decoder, rngs=rngs, **options)
+            Block(dim, num_heads, head_dim, hidden_dim, memory_dim=memory_dim, rngs=rngs, **options)
             for _ in range(num_layers)
         )
         if positions == "relative":
             self.relative_bias = layers.RelativeBias(
-                num_heads, bidirectional=not is_decoder, std=dim**-0.5, rngs=rngs
+                num_heads, bidirectional=not memory_dim, std=dim**-0.5, rngs=rngs
             )
         else:
             self.places = layers.normal(rngs, (num_places, dim), 1.0)

@@ -17,20 +17,10 @@ from genrec_jax.data import datasets, embedders, packing
 from genrec_jax.errors import UserError
 from genrec_jax.evaluators import searchers
 from genrec_jax.models import hybrid
+from genrec_jax.models.layers import Model
 from genrec_jax.tasks import tokenizer as tokenizer_task
 
-_MINIMA = {
-    "row_length": 2,
-    "model.num_encoder_layers": 1,
-    "model.num_decoder_layers": 1,
-    "code_weight": 0,
-}
-_FRACTIONS = (
-    "label_smoothing",
-    "model.encoder_dropout",
-    "model.decoder_dropout",
-    "model.item_dropout",
-)
+_MINIMA = {"row_length": 2, "code_weight": 0, "backward_weight": 0}
 _PARTS = {"generated/": 0, "scored/": 1}  # by the weight of the scores
 
 
@@ -65,7 +55,13 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
         searcher,
         rows,
         lambda rng, _: model.init(rng),
-        loss_fn(model, packing.mean_targets(rows), config.code_weight, config.label_smoothing),
+        loss_fn(
+            model,
+            packing.mean_targets(rows),
+            code_weight=config.code_weight,
+            backward_weight=config.backward_weight,
+            label_smoothing=config.label_smoothing,
+        ),
         tokenizer.metrics,
         {"semantic_ids": tokenizer.semantic_ids, "content": content},
         {"level_sizes": tokenizer.level_sizes},
@@ -78,16 +74,24 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
 def _check(config) -> None:
     """Refuses what would only fail later, before anything is computed."""
     ranking.check(config, _MINIMA)
-    checks.fraction(config, *_FRACTIONS)
+    checks.fraction(config, "label_smoothing", "model.item_dropout")
+    for stack in ("model.encoder", "model.decoder"):
+        checks.stack(config, stack)
     if not 0 <= config.eval.score_weight <= 1:
         raise UserError(
             f"--config.eval.score_weight={config.eval.score_weight} must be from 0 to 1"
         )
-    checks.heads(config)
 
 
-def loss_fn(model, mean_targets: float, code_weight: float, label_smoothing: float) -> train.LossFn:
-    """Returns the loss of a batch of rows: both heads' cross-entropies, about means over targets.
+def loss_fn(
+    model: Model,
+    mean_targets: float,
+    *,
+    code_weight: float,
+    backward_weight: float,
+    label_smoothing: float,
+) -> train.LossFn:
+    """Returns the loss of a batch of rows: the heads' cross-entropies, about means over targets.
 
     They are divided by the mean number of targets of all rows, not of the batch, so that each
     target has the same weight, however batches are drawn, accumulated or shared by devices.
@@ -95,13 +99,14 @@ def loss_fn(model, mean_targets: float, code_weight: float, label_smoothing: flo
 
     def batch_loss(params, data, indices, step, rng):
         rows = data["samples"].take(indices)
-        item_losses, code_losses = model.bind(params).losses(
+        losses = model.bind(params).losses(
             data["items"][rows.places], rows.segments, data["catalogue"], label_smoothing, rng
         )
         per_row = len(indices) * mean_targets
-        item_loss = jnp.sum(item_losses) / per_row
-        levels = jnp.sum(code_losses, axis=(0, 1)) / per_row  # [Q]
+        items, backward = (jnp.sum(part) / per_row for part in (losses.items, losses.backward))
+        levels = jnp.sum(losses.codes, axis=(0, 1)) / per_row  # [Q]
         metrics = {f"level_{level}_loss": loss for level, loss in enumerate(levels)}
-        return item_loss + code_weight * levels.sum(), (metrics | {"item_loss": item_loss}, None)
+        metrics |= {"item_loss": items, "backward_loss": backward}
+        return items + backward_weight * backward + code_weight * levels.sum(), (metrics, None)
 
     return batch_loss

@@ -19,8 +19,11 @@ from genrec_jax.models import encoder_decoder, transformer
 from genrec_jax.tasks import tokenizer as tokenizer_task
 
 _MINIMA = {
-    "model.embedding_dim": 1,
+    "model.dim": 1,
+    "model.num_heads": 1,
     "model.head_dim": 1,
+    "model.hidden_dim": 1,
+    "model.embedding_dim": 1,
     "model.num_encoder_layers": 1,
     "model.num_decoder_layers": 1,
     "model.num_user_bins": 0,

@@ -11,15 +11,14 @@ from genrec_jax.data import datasets, packing
 from genrec_jax.evaluators import searchers
 from genrec_jax.models import sasrec
 
-_MINIMA = {"row_length": 2, "model.num_layers": 1}
+_MINIMA = {"row_length": 2}
 
 
 def run(config, workdir: pathlib.Path) -> dict[str, float]:
     """Trains SASRec, exports it and returns the metrics."""
     started = time.monotonic()
     ranking.check(config, _MINIMA)
-    checks.fraction(config, "model.dropout")
-    checks.heads(config)
+    checks.stack(config, "model")
     cache_dir = pathlib.Path(config.cache_dir or workdir / "cache")
     corpus = datasets.load(cache_dir, **config.data.to_dict())
     model = sasrec.from_config(config.to_dict(), corpus.num_items)

@@ -88,18 +88,15 @@ CONTENT = np.random.default_rng(0).normal(size=(NUM_ITEMS, 4)).astype(np.float32
 @pytest.fixture(scope="module")
 def hybrid_world():
     """Returns a model and its parameters, the data, and samples."""
+    stack = {"dim": 8, "num_heads": 2, "hidden_dim": 8, "num_layers": 1}
+    stack["dropout"] = 0.5  # must not matter
     model = hybrid.model(
         num_items=NUM_ITEMS,
         content_dim=4,
         level_sizes=LEVEL_SIZES,
-        dim=8,
-        num_heads=2,
-        hidden_dim=8,
-        num_encoder_layers=1,
-        num_decoder_layers=1,
+        encoder=stack,
+        decoder=stack,
         activation="relu",
-        encoder_dropout=0.5,  # must not matter
-        decoder_dropout=0.5,
         item_dropout=0.5,
         dtype="float32",
     )

@@ -11,6 +11,8 @@ from genrec_jax.decoding import catalogue_tree, item_scores, prefix_index
 from genrec_jax.models import hybrid
 
 LEVEL_SIZES = (2, 3, 3)
+ENCODER = {"dim": 8, "num_heads": 2, "hidden_dim": 16, "num_layers": 2, "dropout": 0.0}
+DECODER = ENCODER | {"dim": 12, "num_heads": 3}
 IDS = np.array([[1, 0, 2], [0, 2, 0], [1, 0, 1], [1, 2, 0], [0, 0, 1], [0, 1, 1], [1, 1, 2]])
 NUM_ITEMS, LENGTH = 7, 5
 IS_KNOWN = np.arange(NUM_ITEMS) != 5
@@ -28,14 +30,9 @@ def make(**changes):
         "num_items": NUM_ITEMS,
         "content_dim": CONTENT.shape[1],
         "level_sizes": LEVEL_SIZES,
-        "dim": 8,
-        "num_heads": 2,
-        "hidden_dim": 16,
-        "num_encoder_layers": 2,
-        "num_decoder_layers": 2,
+        "encoder": ENCODER,
+        "decoder": DECODER,
         "activation": "gelu",
-        "encoder_dropout": 0.0,
-        "decoder_dropout": 0.0,
         "item_dropout": 0.0,
         "dtype": "float32",
     }
@@ -66,7 +63,7 @@ def read(module, histories):
 def test_losses_are_those_of_what_a_search_computes():
     model, params = make()
     module = model.bind(params)
-    item_losses, code_losses = losses_of(model, params)
+    item_losses, _, code_losses = losses_of(model, params)
     np.testing.assert_array_equal(np.asarray(item_losses > 0), HAS_TARGET)
     assert (code_losses[~HAS_TARGET] == 0).all()
     vectors, state, memory = read(module, [[1], [1, 6], [1, 6, 0]])
@@ -79,6 +76,55 @@ def test_losses_are_those_of_what_a_search_computes():
     logits = module.code_logits(state, TREE.codes[targets], memory, CATALOGUE.tree)
     scores = item_scores.log_probs(prefix_index.build(IDS, IS_KNOWN), logits, targets)
     np.testing.assert_allclose(scores[:, 0], -code_losses[1, :3].sum(axis=-1), atol=1e-5)
+
+
+def test_backwards_the_item_before_is_predicted():
+    """With the second encoder's parameters in both places, it is the loss of turned histories."""
+    model, params = make()
+    backward = losses_of(model, params).backward
+    has_target = np.array([[0, 1, 1, 0, 1], [0, 1, 1, 1, 0]], bool)
+    np.testing.assert_array_equal(np.asarray(backward > 0), has_target)
+    turned = params | {"encoder": params["backward_encoder"], "repeat_bias": jnp.zeros(())}
+    expected = losses_of(model, turned, ITEMS[:, ::-1], SEGMENTS[:, ::-1]).items
+    np.testing.assert_allclose(backward, expected[:, ::-1], atol=1e-5)
+
+
+def test_the_bias_of_repeats_alone_learns_from_them():
+    """Its gradient is that of a loss that counts on it, and all others' of one that does not."""
+    model, params = make()
+    items = np.array([[1, 3, 1, 4, 2], [6, 6, 2, 6, 0]], np.int32)  # 1 and 6 come again
+
+    @jax.jit
+    def gradients(params):
+        def loss(params):
+            return losses_of(model, params, items).items.sum()
+
+        return jax.value_and_grad(loss)(params)
+
+    @jax.jit
+    def counting_gradients(params):
+        def loss(params):
+            module = model.bind(params)
+            vectors = module.vectors(CATALOGUE)
+            memory = module.encode(items, SEGMENTS, vectors)
+            logits = module.item_logits(memory.states, memory, vectors)
+            logits = jax.nn.log_softmax(logits, where=IS_KNOWN)
+            targets = jnp.roll(items, -1, axis=1)[..., None]
+            chosen = jnp.take_along_axis(logits, targets, axis=-1)[..., 0]
+            return -jnp.where(HAS_TARGET, chosen, 0).sum()
+
+        return jax.value_and_grad(loss)(params)
+
+    def without(params):
+        return {name: value for name, value in params.items() if name != "repeat_bias"}
+
+    (loss, found), (expected_loss, counting) = gradients(params), counting_gradients(params)
+    np.testing.assert_allclose(loss, expected_loss, rtol=1e-5)
+    np.testing.assert_allclose(found["repeat_bias"], counting["repeat_bias"], rtol=1e-4)
+    assert abs(found["repeat_bias"]) > 1
+    _, plain = counting_gradients(params | {"repeat_bias": jnp.zeros(())})
+    for one, other in zip(*map(jax.tree.leaves, (without(found), without(plain))), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
 
 
 def test_an_item_that_training_lacks_is_no_alternative():
@@ -207,13 +253,19 @@ def test_an_empty_history_has_finite_logits():
     assert np.isfinite(module.item_logits(state, memory, vectors)).all()
 
 
-@pytest.mark.parametrize("rate", ["encoder_dropout", "decoder_dropout", "item_dropout"])
-def test_dropout_is_for_training(rate):
-    model, params = make(**{rate: 0.5})
+@pytest.mark.parametrize(
+    ("settings", "is_used"),
+    [
+        ({"encoder": ENCODER | {"dropout": 0.5}}, (True, True, True)),
+        ({"decoder": DECODER | {"dropout": 0.5}}, (False, False, True)),
+        ({"item_dropout": 0.5}, (True, True, True)),
+    ],
+)
+def test_dropout_is_for_training(settings, is_used):
+    model, params = make(**settings)
     one, other = (losses_of(model, params, rng=jax.random.key(n)) for n in (1, 3))
-    is_used = rate != "decoder_dropout", True
-    for number in range(2):
-        assert np.any(one[number] != other[number]) == is_used[number]
+    for first, second, differs in zip(one, other, is_used, strict=True):
+        assert np.any(first != second) == differs
     plain, params = make()
     expected = losses_of(plain, params)
     for value, wanted in zip(losses_of(model, params), expected, strict=True):

@@ -56,7 +56,7 @@ def test_rms_norm():
 
 
 def attention(dim=2):
-    layer = layers.Attention(dim, 1, dim, dropout=0.0, rngs=nnx.Rngs(0))
+    layer = layers.Attention(dim, dim, 1, dim, dropout=0.0, rngs=nnx.Rngs(0))
     eye = jnp.eye(dim)
     for weights in (layer.query, layer.key, layer.value):
         weights[...] = eye[:, None, :]

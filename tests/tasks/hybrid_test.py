@@ -20,28 +20,37 @@ IDS = np.array([[0, 0], [0, 1], [1, 0], [1, 1], [2, 0], [2, 1]])
 
 def test_the_loss_is_the_mean_over_all_targets_of_both_heads():
     rows = packing.pack(CORPUS.offsets[:-1], CORPUS.splits.train_ends, 4)
-    settings = {"dim": 8, "num_heads": 2, "hidden_dim": 8}
-    settings |= dict.fromkeys(("encoder_dropout", "decoder_dropout", "item_dropout"), 0.0)
-    settings = config_lib.get_config().model.to_dict() | settings
-    model = model_lib.from_config({"dtype": "auto", "model": settings}, 6, 3, (3, 2))
+    config = config_lib.get_config()
+    for stack in (config.model.encoder, config.model.decoder):
+        stack.update(dim=8, num_heads=2, hidden_dim=8, dropout=0.0)
+    config.model.item_dropout = 0.0
+    model = model_lib.from_config(config.to_dict(), 6, 3, (3, 2))
     params = model.init(jax.random.key(0))
     is_known = np.ones(6, bool)
     tree = catalogue_tree.build(IDS, (3, 2), is_known)
     catalogue = model_lib.Catalogue(np.ones((6, 3), np.float32), is_known, tree)
     catalogue = jax.tree.map(jax.numpy.asarray, catalogue)
     data = {"items": CORPUS.items, "samples": rows, "catalogue": catalogue}
-    loss_fn = hybrid.loss_fn(model, packing.mean_targets(rows), 0.5, 0.0)
+    loss_fn = hybrid.loss_fn(
+        model,
+        packing.mean_targets(rows),
+        code_weight=0.5,
+        backward_weight=0.25,
+        label_smoothing=0.0,
+    )
     loss, (metrics, _) = jax.jit(loss_fn)(params, data, np.array([0, 1]), 0, None)
-    totals = np.zeros(3)
+    totals = np.zeros(4)
     for history in ([0, 1, 2, 3], [2, 0]):
         items = np.array([history])
         losses = jax.jit(lambda items: model.bind(params).losses(items, 0 * items, catalogue))(
             items
         )
-        totals += [losses[0].sum(), *losses[1].sum(axis=(0, 1))]
+        totals += [losses.items.sum(), losses.backward.sum(), *losses.codes.sum(axis=(0, 1))]
     assert metrics["item_loss"] == pytest.approx(totals[0] / 4, rel=1e-5)
-    assert metrics["level_1_loss"] == pytest.approx(totals[2] / 4, rel=1e-5)
-    assert loss == pytest.approx((totals[0] + 0.5 * totals[1:].sum()) / 4, rel=1e-5)
+    assert metrics["backward_loss"] == pytest.approx(totals[1] / 4, rel=1e-5)
+    assert metrics["level_1_loss"] == pytest.approx(totals[3] / 4, rel=1e-5)
+    expected = totals[0] + 0.25 * totals[1] + 0.5 * totals[2:].sum()
+    assert loss == pytest.approx(expected / 4, rel=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +64,8 @@ def run(tmp_path_factory):
     config.embedder.update(dim=16, remainder_dim=4, collaborative_dim=4)
     config.tokenizer_config.model.update(level_sizes=(16, 16))
     config.optimizer.learning_rate = 5e-3
-    config.model.update(dim=16, num_heads=1, hidden_dim=16)
+    for stack in (config.model.encoder, config.model.decoder):
+        stack.update(dim=16, num_heads=1, hidden_dim=16)
     return folder, config, hybrid.run(config, folder)
 
 
@@ -95,7 +105,8 @@ def test_the_recommender_gives_what_the_test_was_scored_with(run):
 def test_settings_are_checked_before_anything_is_computed(tmp_path):
     for key, value, message in (
         ("eval.score_weight", 1.5, r"--config.eval.score_weight=1.5 must be from 0 to 1"),
-        ("model.num_heads", 3, r"model.dim=64 cannot be split into 3 heads: make it a multiple"),
+        ("model.decoder.num_heads", 3, r"model.decoder.dim=64 cannot be split into 3 heads: make"),
+        ("model.encoder.num_layers", 0, r"model.encoder.num_layers=0 must be at least 1"),
         (
             "model.item_dropout",
             1.0,
