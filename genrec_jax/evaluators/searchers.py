@@ -130,13 +130,13 @@ def of_hybrid(
         level_sizes: how many codes each level has.
         content: [I, E].
         is_unseen: [I] bool.
-        score_weight: of the scores in the mean. With 0 the search is purely generative and with 1
-            it ranks all items by their scores; the other head is then not asked. The search itself
-            takes it too, as `score_weight`, which has precedence.
+        score_weight: of the scores in the mean. With 0 the search returns what the beam search
+            does, with 1 it ranks all items by their scores. The search itself takes it too, as
+            `score_weight`, which has precedence.
     """
 
     def search(
-        params, data, index, samples: Samples, *, num_beams, num_excluded, renormalize, score_weight
+        params, data, index, samples: Samples, score_weight, *, num_beams, num_excluded, renormalize
     ):
         module, catalogue = model.bind(params), data["catalogue"]
         tree = catalogue.tree
@@ -145,37 +145,34 @@ def of_hybrid(
         memory = module.encode(items, jnp.where(mask, 0, -1), vectors)
         state, memory = memory.at(hybrid.last_places(mask))
 
-        def generate():
-            shared, cache = module.start_search(memory)
-            step = functools.partial(
-                module.search_step, state=state, shared=shared, memory=memory, tree=tree
-            )
-            excluded = None
-            if num_excluded:
-                past = histories.gather(data["items"], samples.start, samples.target, num_excluded)
-                excluded = prefix_index.sorted_exclusions(index, *past)
-            return beam_search(step, cache, index, num_beams, len(items), excluded, True)
+        shared, cache = module.start_search(memory)
+        step = functools.partial(
+            module.search_step, state=state, shared=shared, memory=memory, tree=tree
+        )
+        excluded = None
+        if num_excluded:
+            past = histories.gather(data["items"], samples.start, samples.target, num_excluded)
+            excluded = prefix_index.sorted_exclusions(index, *past)
+        generated, beams = beam_search(step, cache, index, num_beams, len(items), excluded, True)
 
-        if score_weight == 0:
-            return generate()
         scores = module.item_logits(state, memory, vectors)[:, 0]  # [B, I]
-        where = index.is_there if renormalize else None
-        scores = jax.nn.log_softmax(scores, where=where)
-        allowed = _allowed(scores, index.is_there, data["items"], samples, num_excluded)
-        scored = _best(allowed, num_beams)
-        if score_weight == 1:
-            return scored
-        generated, _ = generate()
-        again = (scored[0][:, :, None] == generated[:, None]).any(axis=-1)
-        candidates = jnp.concatenate([generated, jnp.where(again, -1, scored[0])], axis=1)
+        scores = jax.nn.log_softmax(scores, where=index.is_there if renormalize else None)
+        scores = _allowed(scores, index.is_there, data["items"], samples, num_excluded)
+        scored, _ = _best(scores, num_beams)
+        again = (scored[:, :, None] == generated[:, None]).any(axis=-1)
+        candidates = jnp.concatenate([generated, jnp.where(again, -1, scored)], axis=1)
         is_item = candidates >= 0
         candidates = jnp.where(is_item, candidates, 0)  # [B, 2 W]
+
         states = jnp.repeat(state, candidates.shape[1], axis=1)
         everywhere = memory._replace(sees=jnp.repeat(memory.sees, candidates.shape[1], axis=1))
         logits = module.code_logits(states, tree.codes[candidates], everywhere, tree)
-        mean = score_weight * jnp.take_along_axis(allowed, candidates, axis=1)
+        mean = score_weight * jnp.take_along_axis(scores, candidates, axis=1)
         mean += (1 - score_weight) * item_scores.log_probs(index, logits, candidates)
-        best, places = jax.lax.top_k(jnp.where(is_item, mean, -jnp.inf), num_beams)
+        mean = jnp.where(is_item, mean, -jnp.inf)
+        # A beam search ranks by what is left beside the excluded items, and lacks what it misses.
+        alone = jnp.pad(beams, ((0, 0), (0, num_beams)), constant_values=-jnp.inf)
+        best, places = jax.lax.top_k(jnp.where(score_weight == 0, alone, mean), num_beams)
         found = jnp.take_along_axis(candidates, places, axis=1)
         return jnp.where(best > -jnp.inf, found, -1), best
 
@@ -188,7 +185,7 @@ def of_hybrid(
             prefix_index.build(semantic_ids, is_unseen) if is_unseen.any() else None,
         ),
     )
-    search = functools.partial(_jit(search, mesh, "score_weight"), score_weight=score_weight)
+    search = functools.partial(_jit(search, mesh), score_weight=float(score_weight))
     return Searcher(search, data, index, unseen_index, is_unseen)
 
 
@@ -211,9 +208,9 @@ def _best(scores: jax.Array, number: int) -> tuple[jax.Array, jax.Array]:
     return jnp.where(scores > -jnp.inf, items, -1), scores
 
 
-def _jit(search: Callable, mesh: jax.sharding.Mesh, *static: str) -> Callable:
+def _jit(search: Callable, mesh: jax.sharding.Mesh) -> Callable:
     return functools.partial(
         jax.jit,
-        static_argnames=("num_beams", "num_excluded", "renormalize", *static),
+        static_argnames=("num_beams", "num_excluded", "renormalize"),
         out_shardings=sharding.replicated(mesh),
     )(search)

@@ -21,7 +21,7 @@ from genrec_jax.models.layers import Model
 from genrec_jax.tasks import tokenizer as tokenizer_task
 
 _MINIMA = {"row_length": 2, "code_weight": 0, "backward_weight": 0}
-_PARTS = {"generated/": 0, "scored/": 1}  # by the weight of the scores
+_PARTS = {"generated/": 0.0, "scored/": 1.0}  # by the weight of the scores
 
 
 def run(config, workdir: pathlib.Path) -> dict[str, float]:
