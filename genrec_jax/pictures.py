@@ -39,7 +39,15 @@ def usage(path: str | os.PathLike, codes: np.ndarray, codebooks: Sequence[np.nda
         size = len(codebook)
         counts = np.bincount(codes[:, level], minlength=size)
         falling = np.sort(counts)[::-1]
-        axis.stairs(falling, np.arange(size + 1), baseline=_FLOOR, fill=True, color=_COLOUR)
+        axis.stairs(
+            falling,
+            np.arange(size + 1),
+            baseline=_FLOOR,
+            fill=True,
+            color=_COLOUR,
+            edgecolor=_COLOUR,  # of 2 points, so that a single code of many is seen
+            linewidth=2,
+        )
         axis.axhline(len(codes) / size, color=_ACCENT, linestyle="--", linewidth=1)
         values = health.level_report(codes[:, level], codebook)
         axis.set_title(
@@ -47,7 +55,7 @@ def usage(path: str | os.PathLike, codes: np.ndarray, codebooks: Sequence[np.nda
             f"perplexity {values['perplexity']:,.0f}, Gini {values['gini']:.2f}",
             fontsize=10,
         )
-        axis.set_xlim(0, size)
+        axis.set_xlim(-0.01 * size, size)
         axis.set_yscale("log")
         axis.set_ylim(_FLOOR)
         axis.xaxis.set_major_locator(ticker.MaxNLocator(5, integer=True))

@@ -47,6 +47,12 @@ def test_usage_falls(tmp_path):
     np.testing.assert_allclose(np.array(middle) / middle[0], expected / expected[0], atol=0.02)
 
 
+def test_a_collapsed_level_is_seen(tmp_path):
+    pictures.usage(tmp_path / "usage.png", np.zeros((900, 1), int), [np.ones((512, 2))])
+    bars = heights(pixels(tmp_path / "usage.png"), pictures._COLOUR)
+    assert np.sum(bars > 300) >= 3  # of 500 pixels; the other codes are at the floor
+
+
 def test_categories(tmp_path):
     pictures.categories(tmp_path / "categories.png", CODES[:, 0], LABELS)
     height, width, _ = pixels(tmp_path / "categories.png").shape

@@ -50,6 +50,16 @@ def append_extra_code(
     return np.concatenate([ids, extra[:, None]], axis=1, dtype=np.int32)
 
 
+def check_room(num_items: int, level_sizes: Sequence[int]) -> None:
+    """Raises UserError if so many items cannot have an ID of their own, of such levels."""
+    if num_items > math.prod(level_sizes):
+        raise UserError(
+            f"{num_items} items are more than the {math.prod(level_sizes)} IDs of "
+            f"{' x '.join(map(str, level_sizes))} codes: train a tokenizer, in another --workdir, "
+            "with a larger --config.model.num_levels or --config.model.codebook_size"
+        )
+
+
 def reassign(
     codes: np.ndarray,
     popularity: np.ndarray,
@@ -83,13 +93,7 @@ def reassign(
     """
     if existing is None:
         existing = np.empty((0, len(codebooks)), np.int32)
-    sizes = [len(codebook) for codebook in codebooks]
-    if len(existing) + len(codes) > math.prod(sizes):
-        raise UserError(
-            f"{len(existing) + len(codes)} items are more than the {math.prod(sizes)} IDs of "
-            f"{' x '.join(map(str, sizes))} codes: train a tokenizer, in another --workdir, with a "
-            "larger --config.model.num_levels or --config.model.codebook_size"
-        )
+    check_room(len(existing) + len(codes), [len(codebook) for codebook in codebooks])
     keys = keys_of(np.concatenate([existing, codes]))
     keys, existing_keys = keys[len(existing) :], keys[: len(existing)]
     order = np.lexsort((-popularity, keys))

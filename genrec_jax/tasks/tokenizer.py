@@ -66,6 +66,8 @@ def run(config, workdir: pathlib.Path, cache_dir: pathlib.Path | None = None) ->
     else:
         codec = codecs.from_config(settings, embeddings.shape[1])
     _check_categorical(embeddings, codec.num_categorical)
+    if config.collisions == "reassign":
+        collisions.check_room(corpus.num_items, codec.level_sizes)
     evaluate = evaluator.Evaluator(codec, sharding.replicate(mesh, embeddings), is_held_out)
     if is_neural:
         params, step, metrics = neural.fit(

@@ -57,6 +57,19 @@ def test_the_export_holds_what_the_others_read(module, tmp_path):
             np.testing.assert_array_equal(ours, exported)
 
 
+@pytest.mark.parametrize(
+    "module", [rqvae, product_quantization], ids=lambda module: module.__name__
+)
+def test_more_items_than_ids_are_refused_before_training(module, tmp_path):
+    config = module.get_config("smoke")
+    config.data.synthetic_shop.update(num_users=300, num_items=200)
+    config.embedder.update(dim=16, remainder_dim=4, collaborative_dim=4)
+    config.model.level_sizes = (16, 8)
+    with pytest.raises(UserError, match=r"200 items are more than the 128 IDs of 16 x 8 codes"):
+        tokenizer.run(config, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+
+
 CORPUS = make([[0, 1, 2, 3], [0, 2, 1, 4], [3, 4, 0, 3]])
 COLD = cold_start.hold_out_items(CORPUS, share=0.5, seed=0)  # 3 or 4
 
