@@ -151,23 +151,25 @@ class Hybrid(nnx.Module):
         rngs = None if rng is None else nnx.Rngs(dropout=rng)
         vectors = self.vectors(catalogue, rngs)
 
-        def item_losses(memory, items, segments):
-            targets, has_target = losses.next_items(items, segments)
+        def score(memory):
             states = layers.dropout(memory.states, self.encoder_dropout, rngs)
-            logits = _products(states, vectors)  # [B, P, I]
-            values = losses.smoothed_cross_entropy(
+            return states, _products(states, vectors)  # [B, P, D], [B, P, I]
+
+        def cross_entropy(logits, targets):
+            return losses.smoothed_cross_entropy(
                 logits, targets, label_smoothing, where=catalogue.is_known
             )
-            return jnp.where(has_target, values, 0), states, logits
 
         memory = self.encode(items, segments, vectors, rngs)
-        forward, states, logits = item_losses(memory, items, segments)
+        states, logits = score(memory)
         targets, has_target = losses.next_items(items, segments)
-        repeats = self._repeat_losses(states, logits, targets, memory, vectors, catalogue)
+        item_losses = cross_entropy(logits, targets)
+        item_losses += self._repeat_losses(states, logits, targets, memory, vectors, catalogue)
 
         turned = items[:, ::-1], segments[:, ::-1]
-        read_backwards = self._read(self.backward_encoder, *turned, vectors, rngs)
-        backward, _, _ = item_losses(read_backwards, *turned)
+        _, logits = score(self._read(self.backward_encoder, *turned, vectors, rngs))
+        before, has_before = losses.next_items(*turned)
+        backward = jnp.where(has_before, cross_entropy(logits, before), 0)
 
         codes = catalogue.tree.codes[targets]  # [B, P, Q]
         per_level = []
@@ -180,7 +182,7 @@ class Hybrid(nnx.Module):
                 losses.smoothed_cross_entropy(level_logits, codes[..., level], where=siblings)
             )
         return Losses(
-            forward + jnp.where(has_target, repeats, 0),
+            jnp.where(has_target, item_losses, 0),
             backward[:, ::-1],
             jnp.where(has_target[..., None], jnp.stack(per_level, axis=-1), 0),
         )
