@@ -58,7 +58,11 @@ def distinct_ids(num_items: int) -> np.ndarray:
 def _generator_case(config, num_items: int, num_beams: int, batch_size: int) -> common.Case:
     model = encoder_decoder.from_config(config.to_dict(), LEVEL_SIZES)
     searcher = searchers.of_generator(
-        model, _mesh(), config.max_history, distinct_ids(num_items), np.zeros(num_items, bool)
+        model,
+        common.one_device(),
+        config.max_history,
+        distinct_ids(num_items),
+        np.zeros(num_items, bool),
     )
     flops = generator_flops(config.model, batch_size, config.max_history, num_beams, _dtype(model))
     name = f"retrieval d{config.model.dim}"
@@ -70,7 +74,7 @@ def _hybrid_case(config, num_items: int, num_beams: int, batch_size: int) -> com
     content = np.random.default_rng(1).normal(size=(num_items, _CONTENT_DIM)).astype(np.float32)
     searcher = searchers.of_hybrid(
         model,
-        _mesh(),
+        common.one_device(),
         config.max_history,
         distinct_ids(num_items),
         LEVEL_SIZES,
@@ -94,7 +98,7 @@ def _case(
     flops: dict[str, int],
 ) -> common.Case:
     """Returns the case of one call of a searcher, whose parameters are random."""
-    mesh = _mesh()
+    mesh = common.one_device()
     params = sharding.replicate(mesh, model.init(jax.random.key(0)))
     num_parameters = sum(leaf.size for leaf in jax.tree.leaves(params))
     histories = retrieval_training.synthetic_data(batch_size, num_items)
@@ -194,12 +198,6 @@ def _flops(batch_size, dtype: str, body: int, dim: int, places: list[int]) -> di
 
 def _dtype(model: Model) -> str:
     return model.bind(jax.eval_shape(model.init, jax.random.key(0))).dtype
-
-
-def _mesh() -> jax.sharding.Mesh:
-    return jax.make_mesh(
-        (1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:1]
-    )
 
 
 if __name__ == "__main__":

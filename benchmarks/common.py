@@ -162,6 +162,13 @@ def ceilings(smoke: bool, repeats: int, min_seconds: float) -> dict[str, float]:
     return found | {"copy": 2 * values.nbytes / statistics.median(seconds)}
 
 
+def one_device() -> jax.sharding.Mesh:
+    """Returns the mesh of the device that is measured."""
+    return jax.make_mesh(
+        (1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:1]
+    )
+
+
 def training_case(
     name: str,
     *,
@@ -192,9 +199,7 @@ def training_case(
         bytes_read: of the data that one step reads.
         facts: for the JSON.
     """
-    mesh = jax.make_mesh(
-        (1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:1]
-    )
+    mesh = one_device()
     train_superbatch = train.make_train_superbatch(
         loss_fn, tx, mesh, accumulation=1, ema_decay=ema_decay, rules=None
     )
