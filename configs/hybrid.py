@@ -51,7 +51,7 @@ def get_config(arg: str = "") -> ConfigDict:
     # Training: a sample is a row of whole histories, all of whose items but the first are targets.
     config.row_length = 64
     config.code_weight = 0.5  # of the codes' cross-entropies beside that of the next item
-    config.backward_weight = 1.0  # of that of the item before, beside the same
+    config.backward_weight = 1.0  # of the item before's cross-entropy, likewise
     config.label_smoothing = 0.1  # of both items
     config.num_steps = 8_000
     config.batch_size = 48  # rows

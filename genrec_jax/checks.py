@@ -31,7 +31,7 @@ def choice(config: ConfigDict, key: str, choices: Sequence[str]) -> None:
 
 
 def stack(config: ConfigDict, key: str) -> None:
-    """Raises UserError for the first of the settings of a stack of layers that is none."""
+    """Raises UserError for the first setting of a stack of layers that is out of range."""
     sizes = ("dim", "num_heads", "hidden_dim", "num_layers")
     at_least(config, {f"{key}.{name}": 1 for name in sizes})
     fraction(config, f"{key}.dropout")

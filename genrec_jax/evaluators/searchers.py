@@ -132,7 +132,7 @@ def of_hybrid(
         is_unseen: [I] bool.
         score_weight: of the scores in the mean. With 0 the search returns what the beam search
             does, with 1 it ranks all items by their scores. The search itself takes it too, as
-            `score_weight`, which has precedence.
+            `score_weight`, which has precedence. All weights take the same time.
     """
 
     def search(

@@ -30,7 +30,7 @@ from genrec_jax.decoding.catalogue_tree import CatalogueTree
 from genrec_jax.lookup import take_rows
 from genrec_jax.models import layers, transformer
 
-# Repeats are scored by one scalar each, which has a long way to go in small steps.
+# The scalar of repeated items has a long way to go in small steps.
 _REPEAT_SCALE = 10.0
 _LEAST_LEFT = 1e-4  # of a code all of whose items a history has
 
@@ -145,7 +145,7 @@ class Hybrid(nnx.Module):
             segments: [B, P] int32 which of its row's histories each is of, below 0 for none.
             catalogue: of the items.
             label_smoothing: the share of the target that all items have instead of the one that is
-                to be predicted; codes have none.
+                to be predicted; codes have none, nor has the bias of repeats.
             rng: for dropout, None for none.
         """
         rngs = None if rng is None else nnx.Rngs(dropout=rng)
@@ -314,10 +314,10 @@ class Hybrid(nnx.Module):
     def _repeat_losses(self, states, logits, targets, memory, vectors, catalogue) -> jax.Array:
         """Returns [B, P]: what the repeats' bias adds to the losses of the items.
 
-        Only the bias learns from it. Scores that may count on it learn less: where nothing comes
-        again, telling an item from what the history has is half of what there is to learn
-        (docs/recipes.md). With s the share of the probability that items of the history have, and
-        r whether the target is one of them, it is log(1 - s + s e^bias) - r bias.
+        Only the bias learns from it. Scores that may count on it learn less: the history's items
+        are the negatives that are hardest to tell from the target (docs/recipes.md). With s the
+        share of the probability that items of the history have, and r whether the target is one of
+        them, it is log((1 - s) + s e^bias) - r bias.
         """
         places = np.arange(memory.items.shape[1])
         same = memory.items[:, :, None] == memory.items[:, None]  # [B, P, P]
@@ -329,7 +329,9 @@ class Hybrid(nnx.Module):
         share = jax.lax.stop_gradient(jnp.minimum(share, 1))
         comes_again = jnp.any(memory.sees & (memory.items[:, None] == targets[..., None]), axis=-1)
         bias = self._item_repeat_bias
-        return jnp.log1p(share * jnp.expm1(bias)) - jnp.where(comes_again, bias, 0)
+        # Finite, gradients too, if the share is 0 or 1.
+        scaled = jnp.logaddexp(jnp.log1p(-share), jnp.log(share) + bias)
+        return scaled - jnp.where(comes_again, bias, 0)
 
     def _level_logits(self, level: int, x, codes, memory: Memory, tree) -> jax.Array:
         """Returns [B, T, K] float32 for x [B, T, C], given codes [B, T, level or more].

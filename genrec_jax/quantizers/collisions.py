@@ -56,7 +56,8 @@ def check_room(num_items: int, level_sizes: Sequence[int]) -> None:
         raise UserError(
             f"{num_items} items are more than the {math.prod(level_sizes)} IDs of "
             f"{' x '.join(map(str, level_sizes))} codes: train a tokenizer, in another --workdir, "
-            "with a larger --config.model.num_levels or --config.model.codebook_size"
+            "with more or larger levels: --config.model.level_sizes, or else "
+            "--config.model.num_levels and --config.model.codebook_size"
         )
 
 

@@ -155,7 +155,12 @@ def test_a_hybrid_that_considers_all_items_ranks_by_the_mean(
         if 0 < weight < 1:
             mean = weight * by_scores + (1 - weight) * by_codes
         if exclude and weight == 0:
-            continue  # codes are then scored among what is left: test_beam_search
+            # Codes are then scored among what is left, see test_beam_search.
+            left = set(np.flatnonzero(among)) - set(history)
+            assert set(items[row, : len(left)].tolist()) == left
+            assert (np.diff(scores[row, : len(left)]) <= 0).all()
+            assert (items[row, len(left) :] == -1).all()
+            continue
         mean = np.where(among, mean, -np.inf)
         if exclude:
             mean[history] = -np.inf

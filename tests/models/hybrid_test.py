@@ -138,6 +138,18 @@ def test_an_item_that_training_lacks_is_no_alternative():
         np.testing.assert_array_equal(one, other)
 
 
+def test_gradients_are_finite_where_a_history_has_all_items():
+    """The bias then weighs all that is likely, and might be far from 0 on either side."""
+    model, params = make()
+    items, segments = np.array([[0, 1, 2, 3, 4, 6, 0]]), np.array([[0, 0, 0, 0, 0, 0, -1]])
+    gradients = jax.jit(
+        jax.grad(lambda params: sum(map(jnp.sum, losses_of(model, params, items, segments))))
+    )
+    for bias in (-4.0, 12.0):
+        found = gradients(params | {"repeat_bias": jnp.array(bias)})
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
+
+
 def test_gradients_are_finite_where_nothing_follows():
     model, params = make()
     is_known = np.arange(NUM_ITEMS) != 1  # what rolls to the end of the first row's histories
