@@ -23,8 +23,7 @@ from configs import retrieval as retrieval_config
 from genrec_jax import sharding
 from genrec_jax.data.corpus import Samples
 from genrec_jax.evaluators import searchers
-from genrec_jax.models import encoder_decoder, hybrid
-from genrec_jax.models.layers import Model
+from genrec_jax.models import encoder_decoder, hybrid, layers
 
 LEVEL_SIZES = (256,) * 3
 _CONTENT_DIM = 224
@@ -64,7 +63,14 @@ def _generator_case(config, num_items: int, num_beams: int, batch_size: int) -> 
         distinct_ids(num_items),
         np.zeros(num_items, bool),
     )
-    flops = generator_flops(config.model, batch_size, config.max_history, num_beams, _dtype(model))
+    flops = retrieval_training.forward_flops(
+        config.model,
+        LEVEL_SIZES,
+        batch_size,
+        config.max_history,
+        search_steps(num_beams),
+        layers.dtype(config.dtype),
+    )
     name = f"retrieval d{config.model.dim}"
     return _case(name, model, searcher, num_items, num_beams, batch_size, flops)
 
@@ -83,14 +89,19 @@ def _hybrid_case(config, num_items: int, num_beams: int, batch_size: int) -> com
         config.eval.score_weight,
     )
     flops = hybrid_flops(
-        config.model, batch_size, config.max_history, num_items, num_beams, _dtype(model)
+        config.model,
+        batch_size,
+        config.max_history,
+        num_items,
+        num_beams,
+        layers.dtype(config.dtype),
     )
     return _case("hybrid", model, searcher, num_items, num_beams, batch_size, flops)
 
 
 def _case(
     name: str,
-    model: Model,
+    model: layers.Model,
     searcher: searchers.Searcher,
     num_items: int,
     num_beams: int,
@@ -133,23 +144,6 @@ def whole_histories(samples: Samples) -> Samples:
     return samples.take(last)
 
 
-def generator_flops(
-    model: Mapping[str, Any], batch_size: int, past: int, num_beams: int, dtype: str
-) -> dict[str, int]:
-    """Returns those of a beam search by the model of a retrieval config, see `decoder_pairs`."""
-    dim, hidden = model["dim"], model["hidden_dim"]
-    inner = model["num_heads"] * model["head_dim"]
-    source = past * len(LEVEL_SIZES)
-    encoder = source * (4 * dim * inner + 2 * dim * hidden) + 2 * source * source * inner
-    memory = 2 * source * dim * inner  # its keys and values, once for all beams
-    steps = search_steps(num_beams)
-    decoder = decoder_pairs(dim, inner, hidden, source, steps) + memory
-    body = model["num_encoder_layers"] * encoder + model["num_decoder_layers"] * decoder
-    if model["embedding_dim"] != dim:
-        body += (source + sum(steps)) * model["embedding_dim"] * dim
-    return _flops(batch_size, dtype, body, dim, steps)
-
-
 def hybrid_flops(
     model: Mapping[str, Any],
     batch_size: int,
@@ -167,37 +161,18 @@ def hybrid_flops(
     steps = search_steps(num_beams)
     judged = [2 * num_beams] * len(LEVEL_SIZES)
     per_layer = memory + sum(
-        decoder_pairs(code_dim, code_dim, decoder["hidden_dim"], past, places)
+        retrieval_training.decoder_pairs(code_dim, code_dim, decoder["hidden_dim"], past, places)
         for places in (steps, judged)
     )
     body = encoder["num_layers"] * layer + decoder["num_layers"] * per_layer
     body += dim * code_dim + num_items * dim  # from the state, and the scores
     both = [step + again for step, again in zip(steps, judged, strict=True)]
-    return _flops(batch_size, dtype, body, code_dim, both)
+    return retrieval_training.with_heads(batch_size, dtype, body, code_dim, both, LEVEL_SIZES)
 
 
 def search_steps(num_beams: int) -> list[int]:
     """Returns how many prefixes each level of a search decodes: the root, then the beams."""
     return [1] + [num_beams] * (len(LEVEL_SIZES) - 1)
-
-
-def decoder_pairs(dim: int, inner: int, hidden: int, source: int, places: list[int]) -> int:
-    """Returns the products of a decoder's layer, of so many places at each level.
-
-    Left out are the keys and values of the `source` places that it looks at.
-    """
-    own = sum(number * 2 * (level + 1) * inner for level, number in enumerate(places))
-    each = 6 * dim * inner + 2 * source * inner + 2 * dim * hidden
-    return own + sum(places) * each
-
-
-def _flops(batch_size, dtype: str, body: int, dim: int, places: list[int]) -> dict[str, int]:
-    heads = dim * sum(number * size for number, size in zip(places, LEVEL_SIZES, strict=True))
-    return common.add_flops({dtype: 2 * batch_size * body}, {"float32": 2 * batch_size * heads})
-
-
-def _dtype(model: Model) -> str:
-    return model.bind(jax.eval_shape(model.init, jax.random.key(0))).dtype
 
 
 if __name__ == "__main__":

@@ -14,14 +14,13 @@ B batch   P past items   Q levels   D model width
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import jax
 import numpy as np
 
 from benchmarks import common
 from configs import retrieval as retrieval_config
 from genrec_jax import optimizer
 from genrec_jax.data.corpus import Samples
-from genrec_jax.models import encoder_decoder
+from genrec_jax.models import encoder_decoder, layers
 from genrec_jax.tasks import retrieval
 
 LEVEL_SIZES = (256,) * 4
@@ -74,7 +73,6 @@ def _case(config, data: dict[str, Any]) -> common.Case:
     tx, _ = optimizer.make(num_steps=config.num_steps, **config.optimizer.to_dict())
     samples = data["samples"]
     past = np.minimum(samples.target - samples.start, config.max_history)
-    dtype = model.bind(jax.eval_shape(model.init, jax.random.key(0))).dtype
     return common.training_case(
         name,
         loss_fn=retrieval.loss_fn(model, config.max_history, config.samples == "subsequences"),
@@ -86,7 +84,11 @@ def _case(config, data: dict[str, Any]) -> common.Case:
         num_steps=config.steps_per_call,
         ema_decay=config.ema_decay,
         flops=training_flops(
-            config.model, LEVEL_SIZES, config.batch_size, config.max_history, dtype
+            config.model,
+            LEVEL_SIZES,
+            config.batch_size,
+            config.max_history,
+            layers.dtype(config.dtype),
         ),
         bytes_read=4 * config.batch_size * (config.max_history + 1) * (1 + len(LEVEL_SIZES)),
         facts={
@@ -102,29 +104,63 @@ def training_flops(
 ) -> dict[str, int]:
     """Returns those of a step on [B, P, Q] codes of histories and [B, Q] of targets.
 
+    A product's two gradients take as many operations each as itself; for the arguments see
+    `forward_flops`.
+    """
+    forward = forward_flops(model, level_sizes, batch_size, past, [1] * len(level_sizes), dtype)
+    return {name: 3 * count for name, count in forward.items()}
+
+
+def forward_flops(
+    model: Mapping[str, Any],
+    level_sizes: tuple[int, ...],
+    batch_size: int,
+    past: int,
+    places: list[int],
+    dtype: str,
+) -> dict[str, int]:
+    """Returns those of reading [B, P, Q] codes of histories and decoding codes after them.
+
     Args:
         model: the settings of a retrieval config, without separators and user tokens.
         level_sizes: how many codes each of the Q levels has.
         batch_size, past: B and P.
+        places: how many the decoder computes of each level, for one history.
         dtype: of the computation; the heads are float32.
     """
     dim, hidden = model["dim"], model["hidden_dim"]
     inner = model["num_heads"] * model["head_dim"]
-    num_levels = len(level_sizes)
-    source = past * num_levels  # places the encoder reads; the decoder's are the levels
-    causal = num_levels * (num_levels + 1) // 2  # pairs of a place and one not after it
-    projection = dim * inner  # one of query, key, value and out, at one place
-    feed_forward = 2 * dim * hidden  # at one place
-    encoder = source * (4 * projection + feed_forward) + 2 * source * source * inner
-    self_attention = num_levels * 4 * projection + 2 * causal * inner
-    cross_attention = 2 * (num_levels + source) * projection + 2 * num_levels * source * inner
-    decoder = self_attention + cross_attention + num_levels * feed_forward
+    source = past * len(level_sizes)  # places the encoder reads
+    encoder = source * (4 * dim * inner + 2 * dim * hidden) + 2 * source * source * inner
+    memory = 2 * source * dim * inner  # its keys and values, once for all places
+    decoder = decoder_pairs(dim, inner, hidden, source, places) + memory
     body = model["num_encoder_layers"] * encoder + model["num_decoder_layers"] * decoder
     if model["embedding_dim"] != dim:
-        body += (source + num_levels) * model["embedding_dim"] * dim
-    # A product is 2 operations a pair, and its two gradients take as many each.
-    forward = ((dtype, body), ("float32", dim * sum(level_sizes)))
-    return common.add_flops(*({name: 3 * 2 * batch_size * pairs} for name, pairs in forward))
+        body += (source + sum(places)) * model["embedding_dim"] * dim
+    return with_heads(batch_size, dtype, body, dim, places, level_sizes)
+
+
+def decoder_pairs(dim: int, inner: int, hidden: int, source: int, places: list[int]) -> int:
+    """Returns the products of a decoder's layer, of so many places at each level.
+
+    Left out are the keys and values of the `source` places that it looks at.
+    """
+    own = sum(number * 2 * (level + 1) * inner for level, number in enumerate(places))
+    each = 6 * dim * inner + 2 * source * inner + 2 * dim * hidden
+    return own + sum(places) * each
+
+
+def with_heads(
+    batch_size: int,
+    dtype: str,
+    body: int,
+    dim: int,
+    places: list[int],
+    level_sizes: tuple[int, ...],
+) -> dict[str, int]:
+    """Returns the operations of `body` products a history, and of the heads that follow."""
+    heads = dim * sum(number * size for number, size in zip(places, level_sizes, strict=True))
+    return common.add_flops({dtype: 2 * batch_size * body}, {"float32": 2 * batch_size * heads})
 
 
 if __name__ == "__main__":

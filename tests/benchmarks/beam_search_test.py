@@ -5,16 +5,9 @@ import json
 import numpy as np
 
 from benchmarks import beam_search, common, retrieval_training
+from tests.benchmarks.retrieval_training_test import TINY
 
-RETRIEVAL = {
-    "dim": 2,
-    "embedding_dim": 2,
-    "num_heads": 1,
-    "head_dim": 3,
-    "hidden_dim": 5,
-    "num_encoder_layers": 1,
-    "num_decoder_layers": 2,
-}
+RETRIEVAL = TINY | {"num_decoder_layers": 2}
 
 
 def test_a_smoke_run(tmp_path):
@@ -36,12 +29,15 @@ def test_operations_of_a_generator_worked_by_hand():
     encoder = 3 * (4 * 6 + 20) + 2 * 3 * 3 * 3
     own = 1 * 2 * 1 * 3 + 4 * 2 * 2 * 3 + 4 * 2 * 3 * 3
     decoder = own + 9 * (6 * 6 + 2 * 3 * 3 + 20) + 2 * 3 * 6
-    flops = beam_search.generator_flops(RETRIEVAL, 10, 1, 4, "bfloat16")
+    sizes, steps = beam_search.LEVEL_SIZES, beam_search.search_steps(4)
+    flops = retrieval_training.forward_flops(RETRIEVAL, sizes, 10, 1, steps, "bfloat16")
     assert flops == {
         "bfloat16": 2 * 10 * (encoder + 2 * decoder),
         "float32": 2 * 10 * 2 * 9 * 256,
     }
-    narrow = beam_search.generator_flops(RETRIEVAL | {"embedding_dim": 1}, 10, 1, 4, "bfloat16")
+    narrow = retrieval_training.forward_flops(
+        RETRIEVAL | {"embedding_dim": 1}, sizes, 10, 1, steps, "bfloat16"
+    )
     assert narrow["bfloat16"] - flops["bfloat16"] == 2 * 10 * (3 + 9) * 2
 
 
