@@ -43,10 +43,11 @@ class Rules(NamedTuple):
     """How the state changes beside the optimiser's updates; `stats` is a part of it for them."""
 
     start: Callable[[Any], Any]  # params -> stats
-    # Before each update: (params, stats, data, step, rng) -> (params, stats)
-    before: Callable[[Any, Any, Any, jax.Array, jax.Array], tuple[Any, Any]]
-    # After it: (params, stats, observations of the loss) -> (params, stats)
+    # After each update: (params, stats, observations of the loss) -> (params, stats)
     after: Callable[[Any, Any, Any], tuple[Any, Any]]
+    # Every so many steps, 0 for never: (params, stats, data, rng) -> (params, stats)
+    renew: Callable[[Any, Any, Any, jax.Array], tuple[Any, Any]]
+    renew_every: int
 
 
 class Result(NamedTuple):
@@ -93,9 +94,6 @@ def make_train_superbatch(
     def train_step(state, data, indices, rng):
         step, params, stats = state["step"], state["params"], state.get("stats")
         rng = jax.random.fold_in(rng, step)
-        if rules:
-            rng, before_rng = jax.random.split(rng)
-            params, stats = rules.before(params, stats, data, step, before_rng)
         compute = gradients if accumulation == 1 else accumulated_gradients
         (loss, (metrics, observations)), grads = compute(params, data, indices, step, rng)
         updates, opt_state = tx.update(grads, state["opt_state"], params)
@@ -114,10 +112,16 @@ def make_train_superbatch(
 
     @functools.partial(jax.jit, donate_argnums=0)
     def train_superbatch(state, data, superbatch, rng):
-        state, metrics = jax.lax.scan(
-            lambda state, indices: train_step(state, data, indices, rng), state, superbatch
-        )
-        return state, jax.tree.map(lambda values: values.mean(axis=0), metrics)
+        names = None
+
+        def body(state, indices):
+            nonlocal names
+            state, metrics = train_step(state, data, indices, rng)
+            names = tuple(metrics)
+            return state, jnp.stack(list(metrics.values()))  # one array, so one kernel stores them
+
+        state, metrics = jax.lax.scan(body, state, superbatch)
+        return state, dict(zip(names, metrics.mean(axis=0), strict=True))
 
     return train_superbatch
 
@@ -183,7 +187,8 @@ def fit(
     )
     replicated = sharding.replicated(mesh)
     init_rng, rng = jax.device_put(jax.random.split(jax.random.key(seed)), replicated)
-    steps = batches.boundaries(num_steps, steps_per_call, eval_every)
+    renew_every = rules.renew_every if rules else 0
+    steps = batches.boundaries(num_steps, steps_per_call, (eval_every, renew_every))
     iterator = batches.superbatches(
         num_samples=num_samples,
         batch_size=batch_size,
@@ -200,6 +205,12 @@ def fit(
         if jax.tree.leaves(stats):
             state["stats"] = stats
         return state | {"ema": params} if ema_decay else state
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def renew(state, data, rng):
+        rng = jax.random.fold_in(rng, state["step"])
+        params, stats = rules.renew(state["params"], state.get("stats"), data, rng)
+        return state | {"params": params} | ({"stats": stats} if "stats" in state else {})
 
     with contextlib.ExitStack() as stack:
         # A run starts (1) from its newest checkpoint or (2) from fresh parameters.
@@ -244,6 +255,8 @@ def fit(
         while step < num_steps and not _is_out_of_patience(progress, patience):
             superbatch = next(iterator)
             indices = sharding.shard_rows(mesh, superbatch, row_axis=1)
+            if renew_every and step and step % renew_every == 0:
+                state = renew(state, data, rng)
             state, metrics = train_superbatch(state, data, indices, rng)
             if in_flight:
                 log(*in_flight)

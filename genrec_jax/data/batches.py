@@ -8,6 +8,7 @@ depend on the number of processes.
 """
 
 import functools
+from collections.abc import Sequence
 
 import grain
 import numpy as np
@@ -44,16 +45,17 @@ class _Superbatches:
         return rng.permutation(self._num_samples).astype(np.int32)
 
 
-def boundaries(num_steps: int, steps_per_call: int, eval_every: int) -> list[int]:
+def boundaries(num_steps: int, steps_per_call: int, periods: Sequence[int]) -> list[int]:
     """Returns the steps at which a superbatch begins, and `num_steps`.
 
-    A superbatch has `steps_per_call` steps, or fewer where an evaluation or the end comes first.
+    A superbatch has `steps_per_call` steps, or fewer where a multiple of one of the `periods`
+    (0 for none) or the end comes first.
     """
     steps = [0]
     while steps[-1] < num_steps:
         here = steps[-1]
-        next_eval = (here // eval_every + 1) * eval_every
-        steps.append(min(here + steps_per_call, next_eval, num_steps))
+        due = [(here // period + 1) * period for period in periods if period]
+        steps.append(min(here + steps_per_call, *due, num_steps))
     return steps
 
 

@@ -130,19 +130,13 @@ def _rules(codec: codecs.Codec, config) -> train.Rules | None:
             averages = ema.restart(codebooks, averages, residual.pad(is_reset))
         return params | {"codebooks": codebooks}, averages
 
-    def before(params, averages, embeddings, step, rng):
-        if not reset_every:
-            return params, averages
-        is_due = (step > 0) & (step % reset_every == 0)
-        keep = lambda params, averages, *_: (params, averages)  # noqa: E731
-        return jax.lax.cond(is_due, reset, keep, params, averages, embeddings, rng)
-
     def after(params, averages, observed):
         if not decay:
             return params, averages
         codebooks, averages = ema.update(params["codebooks"], averages, observed, decay)
         return params | {"codebooks": codebooks}, averages
 
-    return train.Rules(
-        lambda params: ema.start(params["codebooks"]) if decay else None, before, after
-    )
+    def start(params):
+        return ema.start(params["codebooks"]) if decay else None
+
+    return train.Rules(start, after, reset, reset_every)

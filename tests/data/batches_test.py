@@ -17,9 +17,10 @@ def stream(num_samples=10, batch_size=4, steps=(0, 2, 3, 5, 7), seed=0, process=
 
 
 def test_superbatches_end_at_evaluations_and_at_the_end():
-    assert batches.boundaries(25, 10, 15) == [0, 10, 15, 25]
-    assert batches.boundaries(7, 10, 15) == [0, 7]
-    assert batches.boundaries(20, 5, 10) == [0, 5, 10, 15, 20]
+    assert batches.boundaries(25, 10, (15, 0)) == [0, 10, 15, 25]
+    assert batches.boundaries(25, 10, (15, 12)) == [0, 10, 12, 15, 24, 25]
+    assert batches.boundaries(7, 10, (15,)) == [0, 7]
+    assert batches.boundaries(20, 5, (10, 0)) == [0, 5, 10, 15, 20]
 
 
 def test_every_epoch_uses_every_sample_once():
