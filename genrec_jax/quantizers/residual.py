@@ -9,10 +9,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from genrec_jax.quantizers import vector
+from genrec_jax.lookup import take_rows
+from genrec_jax.quantizers import kernels, vector
 from genrec_jax.quantizers.vector import nearest_codeword
 
 RESIDUAL_GRADIENTS = ("estimator", "pass")
+IMPLEMENTATIONS = ("auto", "xla")
 
 
 class Quantized(NamedTuple):
@@ -28,39 +30,86 @@ def residual_quantize(
     x: jax.Array,
     codebooks: Sequence[jax.Array],
     *,
-    residual_gradient: str = "estimator",
+    estimator: str = "straight_through",
+    distance: str = "euclidean",
+    temperature: float | jax.Array = 1.0,
     uniform: jax.Array | None = None,
     balanced_levels: Sequence[int] = (),
-    **options,
+    residual_gradient: str = "estimator",
+    implementation: str = "auto",
 ) -> Quantized:
     """Quantises x level by level.
 
     Args:
         x: [B, C] encoder outputs.
         codebooks: Q arrays [K, C].
+        estimator, distance, temperature: see `vector.quantize`.
+        uniform: [Q, B, K] draws for the estimator `gumbel`, K as of the largest level.
+        balanced_levels: which levels choose `balanced` codes, see `vector.choose`.
         residual_gradient: how much the losses of the levels after the first teach the encoder.
             `estimator`: what the estimator lets through, as in RQ-VAE-Recommender; of
             straight-through that is nothing, as x and its codeword change alike. `pass`: all.
-        uniform: [Q, B, K] draws for the estimator `gumbel`, K as of the largest level.
-        balanced_levels: which levels choose `balanced` codes, see `vector.choose`.
-        **options: of `vector.quantize`.
+        implementation: see `nearest_codes`.
     """
     if residual_gradient not in RESIDUAL_GRADIENTS:
         raise ValueError(f"residual_gradient must be one of {RESIDUAL_GRADIENTS}")
+    is_nearest = estimator != "gumbel" and not balanced_levels
+    if is_nearest:  # all levels' codes and codewords at once
+        fixed = jax.lax.stop_gradient((x, list(codebooks)))
+        nearest = nearest_codes(*fixed, distance, implementation)
+        rows = jax.vmap(take_rows)(pad(codebooks), nearest.T)  # [Q, B, C]
     residual, embedding = x, jnp.zeros_like(x)
     ids, residuals, codewords = [], [], []
     for number, codebook in enumerate(codebooks):
         passing = x - jax.lax.stop_gradient(embedding)
         residuals.append(passing if residual_gradient == "pass" else residual)
-        draws = None if uniform is None else uniform[number, :, : len(codebook)]
-        level = vector.quantize(
-            residual, codebook, uniform=draws, balanced=number in balanced_levels, **options
-        )
+        if is_nearest:
+            output = vector.pass_gradients(residual, rows[number], estimator)
+            level = vector.Level(output, nearest[:, number], rows[number])
+        else:
+            level = vector.quantize(
+                residual,
+                codebook,
+                estimator=estimator,
+                distance=distance,
+                temperature=temperature,
+                uniform=None if uniform is None else uniform[number, :, : len(codebook)],
+                balanced=number in balanced_levels,
+            )
         ids.append(level.ids)
         codewords.append(level.codewords)
         residual = residual - level.output
         embedding = embedding + level.output
     return Quantized(embedding, jnp.stack(ids, axis=-1), jnp.stack(residuals), jnp.stack(codewords))
+
+
+def nearest_codes(
+    x: jax.Array,
+    codebooks: Sequence[jax.Array],
+    distance: str = "euclidean",
+    implementation: str = "auto",
+) -> jax.Array:
+    """Returns [B, Q] int32: at each level the code nearest to what is left of x [B, C].
+
+    Args:
+        x: what to code.
+        codebooks: Q arrays [K, C].
+        distance: a key of `vector.DISTANCES`.
+        implementation: one of `IMPLEMENTATIONS`. `auto` is the accelerator's own kernel where
+            there is one, see `kernels`; `xla` is the same in XLA's operations.
+    """
+    if implementation == "auto" and distance == "euclidean":
+        return kernels.nearest_codes(_nearest_codes, x, codebooks)
+    return _nearest_codes(x, codebooks, distance)
+
+
+def _nearest_codes(x, codebooks, distance="euclidean") -> jax.Array:
+    ids = []
+    for codebook in codebooks:
+        chosen = nearest_codeword(x, codebook, distance)
+        ids.append(chosen)
+        x = x - codebook[chosen]
+    return jnp.stack(ids, axis=-1)
 
 
 def reset_dead_codes(

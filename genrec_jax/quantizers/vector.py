@@ -113,8 +113,12 @@ def quantize(
         )
         return Level(mean, ids, mean)
     codewords = take_rows(codebook, ids)
-    output = rotate(x, codewords) if estimator == "rotation" else straight_through(x, codewords)
-    return Level(output, ids, codewords)
+    return Level(pass_gradients(x, codewords, estimator), ids, codewords)
+
+
+def pass_gradients(x: jax.Array, x_q: jax.Array, estimator: str) -> jax.Array:
+    """Returns `x_q`, through which `x` learns: `straight_through` or `rotation`."""
+    return rotate(x, x_q) if estimator == "rotation" else straight_through(x, x_q)
 
 
 def straight_through(x: jax.Array, x_q: jax.Array) -> jax.Array:
