@@ -54,17 +54,25 @@ class Case(NamedTuple):
     """A call to measure, and how much work it is."""
 
     name: str
-    call: Callable[[], Any]  # starts the work on the device and returns arrays to wait for
+    call: Callable[[], Any] | None  # starts the work on the device, returns arrays to wait for
     unit: str  # what is counted: items or steps
     count: int  # of them a call
     flops: dict[str, int]  # a call, by precision
     bytes: int  # a call
     facts: dict[str, float]  # what else the JSON should say
+    # Of work that has a clock of its own: repeats -> the seconds a call of each, as many or more.
+    seconds: Callable[[int], list[float]] | None = None
 
 
-def main(benchmark: str, cases: Callable[[bool], Iterable[Case]]) -> None:
+# What cases say about each other: rate by case -> value by what it is, printed below the table.
+Compare = Callable[[dict[str, float]], dict[str, float]]
+
+
+def main(
+    benchmark: str, cases: Callable[[bool], Iterable[Case]], compare: Compare | None = None
+) -> None:
     """Runs a benchmark from the command line; `cases` takes whether shapes are to be small."""
-    start(functools.partial(run, benchmark, cases))
+    start(functools.partial(run, benchmark, cases, compare=compare))
 
 
 def start(run: Callable[[bool, str | None, list[str]], None]) -> None:
@@ -94,6 +102,7 @@ def run(
     smoke: bool,
     output: str | None,
     arguments: list[str],
+    compare: Compare | None = None,
 ) -> None:
     """Measures all cases, prints a table, and writes JSON to `output` unless it is None."""
     if output is not None:
@@ -102,12 +111,20 @@ def run(
     report = {"benchmark": benchmark, "arguments": arguments} | environment()
     report["ceilings"] = ceilings(smoke, repeats, min_seconds)
     report["cases"] = [
-        _result(case, measure(case.call, repeats, min_seconds), report["ceilings"])
+        _result(case, _seconds_of(case, repeats, min_seconds), report["ceilings"])
         for case in cases(smoke)
     ]
+    rates = {case["case"]: case["rate"] for case in report["cases"]}
+    report["comparisons"] = compare(rates) if compare else {}
     _print(report)
     if output is not None:
         files.write_json(output, report)
+
+
+def _seconds_of(case: Case, repeats: int, min_seconds: float) -> list[float]:
+    if case.seconds:
+        return case.seconds(repeats)
+    return measure(case.call, repeats, min_seconds)
 
 
 def check_writable(output: str) -> None:
@@ -323,6 +340,8 @@ def _print(report: dict[str, Any]) -> None:
             f"{case['share_of_floor']:.1%}",
         )
     console.print(table)
+    for name, value in report["comparisons"].items():
+        console.print(f"{name}: {value:.3g}", soft_wrap=True)
 
 
 def short(rate: float) -> str:
