@@ -344,6 +344,48 @@ def _print(report: dict[str, Any]) -> None:
         console.print(f"{name}: {value:.3g}", soft_wrap=True)
 
 
+def result(
+    name: str, seconds: list[float], count: int, unit: str, facts: dict[str, Any]
+) -> dict[str, Any]:
+    """Returns a case that has no ceilings as the JSON has it; `unit` is what `count` counts."""
+    median = statistics.median(seconds)
+    return {
+        "case": name,
+        "median_seconds": median,  # of a call
+        "spread": (max(seconds) - min(seconds)) / median,
+        "rate": count / median,
+        "unit": f"{unit}/s",
+        "seconds": seconds,
+        "count": count,
+        "facts": facts,
+    }
+
+
+def write_report(
+    benchmark: str,
+    arguments: list[str],
+    cases: list[dict[str, Any]],
+    columns: dict[str, Callable[[dict[str, Any]], str]],
+    output: str | None,
+) -> None:
+    """Prints a table of cases that have no ceilings, and writes JSON unless `output` is None."""
+    report = {"benchmark": benchmark, "arguments": arguments} | environment() | {"cases": cases}
+    console = rich.console.Console(highlight=False)
+    console.print(
+        f"{benchmark} on {report['device']}, jax {report['jax']}, {report['commit']}",
+        soft_wrap=True,
+    )
+    table = rich.table.Table(box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("case", no_wrap=True)
+    for name in columns:
+        table.add_column(name, justify="right", no_wrap=True)
+    for case in cases:
+        table.add_row(case["case"], *(cell(case) for cell in columns.values()))
+    console.print(table)
+    if output is not None:
+        files.write_json(output, report)
+
+
 def short(rate: float) -> str:
     """Returns three digits, counted in thousands or millions where it has more."""
     for factor, letter in ((1e6, " M"), (1e3, " k")):

@@ -45,12 +45,9 @@ def cases(smoke: bool) -> Iterator[common.Case]:
 
 
 def synthetic_data(num_users: int, num_items: int) -> dict[str, Any]:
-    """Returns random histories with every prefix as a sample, and random IDs.
-
-    As in Amazon Beauty, users have 3 items to train on, or more, and a few have very many.
-    """
+    """Returns random histories with every prefix as a sample, and random IDs."""
     rng = np.random.default_rng(0)
-    lengths = 3 + rng.lognormal(0.7, 1.2, num_users).astype(np.int32)  # [U]
+    lengths = draw_lengths(rng, num_users)
     starts = np.cumsum(lengths) - lengths
     counts = lengths - 1  # every item but the first is a target
     user = np.repeat(np.arange(num_users), counts)
@@ -64,6 +61,14 @@ def synthetic_data(num_users: int, num_items: int) -> dict[str, Any]:
         ),
         "samples": Samples(*(field.astype(np.int32) for field in fields)),
     }
+
+
+def draw_lengths(rng: np.random.Generator, num_users: int) -> np.ndarray:
+    """Returns [U] int32 lengths of histories.
+
+    As in Amazon Beauty, users have 3 items to train on, or more, and a few have very many.
+    """
+    return 3 + rng.lognormal(0.7, 1.2, num_users).astype(np.int32)
 
 
 def _case(config, data: dict[str, Any]) -> common.Case:

@@ -44,9 +44,9 @@ def cases(smoke: bool) -> Iterator[common.Case]:
     else:
         widths = config.embedder
         own_dim = widths.dim + widths.remainder_dim + widths.collaborative_dim
-        yield _step(config, random_embeddings(num_items, own_dim))
+        yield step_case(config, random_embeddings(num_items, own_dim))
     embeddings = random_embeddings(num_items, quantization.SENTENCE_DIM)
-    yield _step(config, embeddings)
+    yield step_case(config, embeddings)
     yield _whole_loop(config, embeddings)
     yield _products(config)
     if jax.default_backend() != "cpu":
@@ -80,7 +80,7 @@ def random_embeddings(num_items: int, width: int) -> np.ndarray:
     return np.random.default_rng(0).standard_normal((num_items, width), np.float32)
 
 
-def _step(config, embeddings: np.ndarray) -> common.Case:
+def step_case(config, embeddings: np.ndarray) -> common.Case:
     """A superbatch of training, without the new start of dead codes, which is rare."""
     num_items, embedding_dim = embeddings.shape
     model, _ = codecs.NEURAL["rqvae"](config.model.to_dict(), embedding_dim)
@@ -183,8 +183,8 @@ def _pytorch(config, embeddings: np.ndarray) -> common.Case:
 
 
 def _timed_case(config, what: str, embeddings: np.ndarray, seconds, facts) -> common.Case:
-    """Returns the case of a loop that has a clock of its own, counted as `_step` is."""
-    step = _step(config, embeddings)
+    """Returns the case of a loop that has a clock of its own, counted as a step is."""
+    step = step_case(config, embeddings)
     return step._replace(
         name=_name(what, embeddings.shape[1]), call=None, facts=facts, seconds=seconds
     )

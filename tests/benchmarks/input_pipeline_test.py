@@ -1,0 +1,31 @@
+"""A smoke run: what is counted, and how it compares."""
+
+import json
+
+import pytest
+
+from benchmarks import input_pipeline
+
+
+def test_a_smoke_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(input_pipeline, "shuffle_seconds", lambda number, repeats: number / 2)
+    monkeypatch.setattr(input_pipeline, "training_rate", lambda batch_size, smoke: 3.0 * batch_size)
+    path = tmp_path / "report.json"
+    input_pipeline.run(True, path, ["--smoke"])
+    assert "consumed" in capsys.readouterr().out
+    report = json.loads(path.read_text())
+    assert report["benchmark"] == "input_pipeline" and report["arguments"] == ["--smoke"]
+    indices, packing = report["cases"]
+    assert (indices["case"], packing["case"]) == ("1 k, batch 64", "pack 300 users")
+    for case in report["cases"]:
+        assert len(case["seconds"]) == 3
+        assert case["rate"] == pytest.approx(case["count"] / case["median_seconds"])
+        # A shuffle of so many numbers, in the rest of the time.
+        assert case["share_of_floor"] == pytest.approx(case["rate"] / 2)
+    assert indices["count"] == 100 * 64 and indices["unit"] == "indices/s"
+    assert indices["facts"]["consumed"] == 3 * 64
+    # Rows of 64 places hold all items, which are three a user at least, and hardly anything else.
+    assert packing["count"] >= 3 * 300 and packing["unit"] == "items/s"
+    assert packing["facts"]["filled"] > 0.9
+    places = 64 * packing["facts"]["num_rows"] * packing["facts"]["filled"]
+    assert packing["count"] <= places <= 1.1 * packing["count"]
