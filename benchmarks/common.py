@@ -17,13 +17,15 @@ import datetime
 import functools
 import importlib.metadata
 import math
+import os
 import pathlib
 import platform
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -342,6 +344,52 @@ def _print(report: dict[str, Any]) -> None:
     console.print(table)
     for name, value in report["comparisons"].items():
         console.print(f"{name}: {value:.3g}", soft_wrap=True)
+
+
+def run_program(
+    config: str,
+    dataset: str,
+    smoke: bool,
+    workdir: pathlib.Path,
+    cache_dir: pathlib.Path,
+    settings: list[str],
+    environment: Mapping[str, str] | None = None,
+) -> dict[str, float]:
+    """Makes one run of the program in a process of its own and returns its metrics.
+
+    Args:
+        config: the name of the config file.
+        dataset: its argument.
+        smoke: whether the argument has `smoke` too.
+        workdir, cache_dir: the folders of the run, and of prepared data and embeddings.
+        settings: what else stands on the command line.
+        environment: variables that differ from those of this process.
+    """
+    arguments = [
+        f"--config=configs/{config}.py:{dataset}{',smoke' if smoke else ''}",
+        f"--workdir={workdir}",
+        f"--config.cache_dir={cache_dir}",
+        *settings,
+    ]
+    run_module("genrec_jax.main", arguments, environment)
+    return files.read_json(workdir / "metrics.json")
+
+
+def run_module(
+    module: str, arguments: list[str], environment: Mapping[str, str] | None = None
+) -> float:
+    """Runs `python -m module` and returns the seconds from its start to its end."""
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        env=os.environ | (environment or {}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise UserError(f"{' '.join([module, *arguments])} failed:\n{done.stderr[-2000:]}")
+    return time.perf_counter() - started
 
 
 def result(

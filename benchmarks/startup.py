@@ -2,27 +2,22 @@
 
     python -m benchmarks.startup [--smoke] [--output=FILE.json]
 
-Each process trains one step, see benchmarks/first_step.py. The first one finds
-JAX's folder of compiled programs `empty`, the others find it `filled` by it; which
-programs are kept is the setting of `genrec_jax.xla`. The table has the median seconds of all and of
-the stages: `import` of JAX and the package, `init` of the state, with its compilation, `trace` and
-`compile` of the training step, and the `step`; the JSON also those of the start of the `device` and
-of `data` to it. What is left of the total is the start and the end of Python. `saved` is the share
-that the cache saves.
+Each process trains one step, see benchmarks/first_step.py. The first of a pair finds JAX's folder
+of compiled programs `empty`, the second one `filled` by the first; which programs are kept is a
+setting of `genrec_jax.xla`. The table has the median seconds of all and of the stages: `import` of
+JAX and the package, `init` of the state, with its compilation, `trace` and `compile` of the
+training step, and the `step`; the JSON also those of the start of the `device` and of `data` to it.
+What is left of the total is the start and the end of Python. `saved` is the share that the cache
+saves.
 """
 
-import os
 import pathlib
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from typing import Any
 
 from benchmarks import common
 from genrec_jax import files
-from genrec_jax.errors import UserError
 
 MODELS = ("rqvae", "retrieval")
 STAGES = ("import", "device", "data", "init", "trace", "compile", "step")
@@ -75,19 +70,9 @@ def first_step(model: str, smoke: bool, cache: str) -> tuple[float, dict[str, fl
     """Returns the seconds of a fresh process, all and by stage."""
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "seconds.json"
-        command = [sys.executable, "-m", "benchmarks.first_step", model, str(path)]
-        command += ["smoke"] * smoke
-        started = time.perf_counter()
-        done = subprocess.run(
-            command,
-            env=os.environ | {"JAX_COMPILATION_CACHE_DIR": cache},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        total = time.perf_counter() - started
-        if done.returncode:
-            raise UserError(f"{' '.join(command[2:])} failed:\n{done.stderr[-2000:]}")
+        arguments = [model, str(path), *["smoke"] * smoke]
+        environment = {"JAX_COMPILATION_CACHE_DIR": cache}
+        total = common.run_module("benchmarks.first_step", arguments, environment)
         return total, files.read_json(path)
 
 

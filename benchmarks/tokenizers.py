@@ -10,10 +10,7 @@ that times are only comparable with `--jobs=1`. Finished runs in `--folder` are 
 
 import concurrent.futures
 import functools
-import json
 import pathlib
-import subprocess
-import sys
 import tempfile
 
 import rich.box
@@ -112,34 +109,19 @@ def _at_once(function, arguments: list[tuple]) -> list:
 
 
 def _embed(folder: pathlib.Path, smoke: bool, dataset: str) -> None:
-    _run("embed", dataset, smoke, folder / dataset / "embed", folder, [])
+    workdir = folder / dataset / "embed"
+    common.run_program("embed", dataset, smoke, workdir, folder / "cache", [])
 
 
 def _measure(folder: pathlib.Path, smoke: bool, dataset: str, name: str) -> dict:
     """Returns the figures of one tokenizer on one data set."""
     config, settings = TOKENIZERS[name]
-    place = folder / dataset / name
-    tokenizer = _run(config, dataset, smoke, place / "tokenizer", folder, settings)
+    place, cache = folder / dataset / name, folder / "cache"
+    run_program = common.run_program
+    tokenizer = run_program(config, dataset, smoke, place / "tokenizer", cache, settings)
     recipe = [f"--config.tokenizer={place / 'tokenizer'}", *([] if smoke else _RECIPE)]
-    retrieval = _run("retrieval", dataset, smoke, place / "retrieval", folder, recipe)
+    retrieval = run_program("retrieval", dataset, smoke, place / "retrieval", cache, recipe)
     return {"dataset": dataset, "name": name, "tokenizer": tokenizer, "retrieval": retrieval}
-
-
-def _run(
-    config: str, dataset: str, smoke: bool, workdir: pathlib.Path, folder: pathlib.Path, settings
-) -> dict[str, float]:
-    """Makes one run in a process of its own and returns its metrics."""
-    arguments = [
-        f"--config=configs/{config}.py:{dataset}{',smoke' if smoke else ''}",
-        f"--workdir={workdir}",
-        f"--config.cache_dir={folder / 'cache'}",
-        *settings,
-    ]
-    command = [sys.executable, "-m", "genrec_jax.main", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise UserError(f"{' '.join(arguments)} failed:\n{done.stderr[-2000:]}")
-    return json.loads((workdir / "metrics.json").read_text())
 
 
 def _print(rows: list[dict]) -> None:
