@@ -35,15 +35,15 @@ def cases(smoke: bool) -> Iterator[common.Case]:
     arg = "beauty,smoke" if smoke else "beauty"
     config = retrieval_config.get_config(arg)
     if smoke:
-        yield _generator_case(config, 300, 10, 16)
+        yield generator_case(config, 300, 10, 16)
         yield _hybrid_case(hybrid_config.get_config(arg), 300, 10, 16)
         return
     users = 1_024
-    yield _generator_case(config, 12_101, 30, users)
+    yield generator_case(config, 12_101, 30, users)
     config.model.dim = _WIDE
-    yield _generator_case(config, 12_101, 10, users)
-    yield _generator_case(config, 12_101, 50, users)
-    yield _generator_case(config, 10_000_000, 50, users)
+    yield generator_case(config, 12_101, 10, users)
+    yield generator_case(config, 12_101, 50, users)
+    yield generator_case(config, 10_000_000, 50, users)
     yield _hybrid_case(hybrid_config.get_config(arg), 12_101, 50, users)
 
 
@@ -54,7 +54,7 @@ def distinct_ids(num_items: int) -> np.ndarray:
     return np.stack(np.unravel_index(keys, LEVEL_SIZES), axis=1).astype(np.int32)
 
 
-def _generator_case(config, num_items: int, num_beams: int, batch_size: int) -> common.Case:
+def generator_case(config, num_items: int, num_beams: int, batch_size: int) -> common.Case:
     model = encoder_decoder.from_config(config.to_dict(), LEVEL_SIZES)
     searcher = searchers.of_generator(
         model,

@@ -12,9 +12,7 @@ codes of each level, with the deviation that gives 74% of full perplexity, as on
 N items   D designs   Q levels   K codebook size   C code width
 """
 
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -119,7 +117,7 @@ def _result(case: Case) -> dict[str, Any]:
         started = time.perf_counter()
         ids = case.call()
         seconds.append(time.perf_counter() - started)
-    peak_gigabytes = _peak_gigabytes()
+    peak_gigabytes = common.peak_bytes() / 1e9
     median = statistics.median(seconds)
     counts, prefix_counts = _counts(case.codes), _counts(case.codes[:, :-1])
     return {
@@ -144,11 +142,6 @@ def _counts(ids: np.ndarray) -> np.ndarray:
     """Returns how many rows of ids [N, Q] are alike, for each that there is."""
     keys = np.ravel_multi_index(tuple(ids.T), tuple(ids.max(axis=0) + 1))
     return np.unique(keys, return_counts=True)[1]
-
-
-def _peak_gigabytes() -> float:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak * (1 if sys.platform == "darwin" else 1024) / 1e9
 
 
 def _print(report: dict[str, Any]) -> None:

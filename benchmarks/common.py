@@ -20,6 +20,7 @@ import math
 import os
 import pathlib
 import platform
+import resource
 import statistics
 import subprocess
 import sys
@@ -390,6 +391,12 @@ def run_module(
     if done.returncode:
         raise UserError(f"{' '.join([module, *arguments])} failed:\n{done.stderr[-2000:]}")
     return time.perf_counter() - started
+
+
+def peak_bytes() -> int:
+    """Returns the most memory that this process has held so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else 1024)
 
 
 def result(
