@@ -12,18 +12,13 @@ codes of each level, with the deviation that gives 74% of full perplexity, as on
 N items   D designs   Q levels   K codebook size   C code width
 """
 
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-import rich.box
-import rich.console
-import rich.table
 
 from benchmarks import common
-from genrec_jax import files
 from genrec_jax.quantizers import collisions
 
 _LEVELS, _WIDTH = 3, 32
@@ -103,11 +98,15 @@ def run(smoke: bool, output: str | None, arguments: list[str]) -> None:
     """Measures all cases, prints a table, and writes JSON to `output` unless it is None."""
     if output is not None:
         common.check_writable(output)
-    report = {"benchmark": "collisions", "arguments": arguments} | common.environment()
-    report["cases"] = [_result(case) for case in cases(smoke)]
-    _print(report)
-    if output is not None:
-        files.write_json(output, report)
+    columns = {
+        "items": lambda case: common.short(case["count"]),
+        "colliding": lambda case: f"{case['facts']['colliding_share']:.0%}",
+        "seconds": lambda case: f"{case['median_seconds']:.3g}",
+        "rate": lambda case: f"{common.short(case['rate'])} {case['unit']}",
+        "peak GB": lambda case: f"{case['peak_gigabytes']:.3g}",
+    }
+    results = [_result(case) for case in cases(smoke)]
+    common.write_report("collisions", arguments, results, columns, output)
 
 
 def _result(case: Case) -> dict[str, Any]:
@@ -118,49 +117,21 @@ def _result(case: Case) -> dict[str, Any]:
         ids = case.call()
         seconds.append(time.perf_counter() - started)
     peak_gigabytes = common.peak_bytes() / 1e9
-    median = statistics.median(seconds)
     counts, prefix_counts = _counts(case.codes), _counts(case.codes[:, :-1])
-    return {
-        "case": case.name,
-        "median_seconds": median,
-        "spread": (max(seconds) - min(seconds)) / median,
-        "rate": len(ids) / median,
-        "unit": "items/s",
-        "peak_gigabytes": peak_gigabytes,
-        "seconds": seconds,
-        "count": len(ids),
-        "facts": {
-            "colliding_share": 1 - len(counts) / len(ids),  # of items whose codes another one keeps
-            "largest_group": int(counts.max()),
-            "largest_prefix": int(prefix_counts.max()),
-            "unique_share": len(_counts(ids)) / len(ids),
-        },
+    facts = {
+        "colliding_share": 1 - len(counts) / len(ids),  # of items whose codes another one keeps
+        "largest_group": int(counts.max()),
+        "largest_prefix": int(prefix_counts.max()),
+        "unique_share": len(_counts(ids)) / len(ids),
     }
+    result = common.result(case.name, seconds, len(ids), "items", facts)
+    return result | {"peak_gigabytes": peak_gigabytes}
 
 
 def _counts(ids: np.ndarray) -> np.ndarray:
     """Returns how many rows of ids [N, Q] are alike, for each that there is."""
     keys = np.ravel_multi_index(tuple(ids.T), tuple(ids.max(axis=0) + 1))
     return np.unique(keys, return_counts=True)[1]
-
-
-def _print(report: dict[str, Any]) -> None:
-    console = rich.console.Console(highlight=False)
-    console.print(f"{report['benchmark']}, jax {report['jax']}, {report['commit']}", soft_wrap=True)
-    table = rich.table.Table(box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("case", no_wrap=True)
-    for name in ("items", "colliding", "seconds", "rate", "peak GB"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for case in report["cases"]:
-        table.add_row(
-            case["case"],
-            common.short(case["count"]),
-            f"{case['facts']['colliding_share']:.0%}",
-            f"{case['median_seconds']:.3g}",
-            f"{common.short(case['rate'])} {case['unit']}",
-            f"{case['peak_gigabytes']:.3g}",
-        )
-    console.print(table)
 
 
 if __name__ == "__main__":

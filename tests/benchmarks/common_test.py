@@ -7,6 +7,7 @@ import pytest
 from absl import flags
 
 from benchmarks import common
+from genrec_jax.errors import UserError
 
 
 def one_case(smoke):
@@ -54,6 +55,30 @@ def test_the_report(run, tmp_path):
     floor = max(8 / report["ceilings"]["float32"], 32 / report["ceilings"]["copy"])
     assert case["share_of_floor"] == pytest.approx(floor / seconds)
     assert case["facts"] == {"width": 1}
+
+
+def test_a_case_with_a_clock_of_its_own_and_how_cases_compare(tmp_path, capsys):
+    def cases(smoke):
+        for name, seconds in (("slow", [4.0, 2.0, 3.0]), ("fast", [1.0, 1.0, 1.0])):
+            yield common.Case(name, None, "steps", 6, {}, 32, {}, lambda repeats, s=seconds: s)
+
+    def compare(rates):
+        return {"fast / slow": rates["fast"] / rates["slow"]}
+
+    path = tmp_path / "report.json"
+    common.run("timed", cases, True, path, [], compare)
+    assert "fast / slow: 3\n" in capsys.readouterr().out
+    report = json.loads(path.read_text())
+    slow, fast = report["cases"]
+    assert (slow["median_seconds"], slow["rate"], fast["rate"]) == (3, 2, 6)
+    assert slow["seconds"] == [4, 2, 3] and slow["spread"] == pytest.approx(2 / 3)
+    assert report["comparisons"] == {"fast / slow": 3}
+
+
+def test_a_failed_program_is_a_mistake_that_names_it():
+    with pytest.raises(UserError, match=r"^json.tool no-such-file failed:"):
+        common.run_module("json.tool", ["no-such-file"])
+    assert common.run_module("json.tool", ["--help"], {"PYTHONUTF8": "1"}) > 0
 
 
 @pytest.mark.parametrize(
