@@ -45,9 +45,14 @@ def run(smoke: bool, output: str | None, arguments: list[str]) -> None:
         "spread": lambda case: f"{case['spread']:.0%}",
         "rate": lambda case: f"{common.short(case['rate'])} {case['unit']}",
         "floor": lambda case: f"{case['share_of_floor']:.1%}",
-        "consumed": lambda case: common.short(case["facts"].get("consumed", 0)),
+        "consumed": _consumed_cell,
     }
     common.write_report("input_pipeline", arguments, cases, columns, output)
+
+
+def _consumed_cell(case: dict[str, Any]) -> str:
+    consumed = case["facts"].get("consumed")  # of packing, which is done once, nothing
+    return common.short(consumed) if consumed else ""
 
 
 def _indices(

@@ -28,7 +28,7 @@ def run(smoke: bool, output: str | None, arguments: list[str]) -> None:
     """Measures all cases, prints a table, and writes JSON to `output` unless it is None."""
     if output is not None:
         common.check_writable(output)
-    repeats = 1 if smoke else 5
+    repeats = 1 if smoke else 3
     cases = [case for model in MODELS for case in _cases(model, smoke, repeats)]
     columns = {
         "s": lambda case: f"{case['median_seconds']:.3g}",
