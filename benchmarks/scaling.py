@@ -4,10 +4,10 @@
         [--largest=10000000] [--works=quantise,...]
 
 Each kind of work has a process of its own, which goes through the sizes, 10 k to `--largest`, the
-smallest first, so that its peak of memory is that of the size just done. What is left over of the
-smallest size of all, which is done before and not counted, is the program itself; memory is what
-comes on top, the making of the data included. On accelerators it is the device's for work that the
-device does, else the process's.
+smallest first, so that its peak of memory is that of the size just done. A tenth of the smallest is
+done before: its peak is that of the program itself, and memory is what comes on top, the making of
+the data included. On accelerators it is the device's for work that the device does, else the
+process's.
 
 Slopes are those of the logarithms, by least squares over the sizes from a hundredth of the largest
 on; smaller ones are mostly overhead. A slope of at most 1.05 is called linear. The kinds of work:
@@ -232,7 +232,7 @@ def measure(work: Work, all_sizes: Sequence[int], smoke: bool) -> list[dict[str,
             jax.block_until_ready(call())
             yield time.perf_counter() - started
 
-    list(points(all_sizes[0], 1))  # the program itself
+    list(points(all_sizes[0] // 10, 1))  # the program itself
     base = peak_bytes(work.on_device)
     found = []
     for size in all_sizes:
