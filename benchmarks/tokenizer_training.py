@@ -51,10 +51,14 @@ def cases(smoke: bool) -> Iterator[common.Case]:
     yield _products(config)
     if jax.default_backend() != "cpu":
         return
-    if importlib.util.find_spec("torch"):
+    if has_pytorch():
         yield _pytorch(config, embeddings)
     else:
         print("PyTorch is not installed: there is no case of it")
+
+
+def has_pytorch() -> bool:
+    return importlib.util.find_spec("torch") is not None
 
 
 def compare(rates: dict[str, float]) -> dict[str, float]:

@@ -1,7 +1,6 @@
 """A smoke run, and its operations and bytes against numbers worked by hand."""
 
 import functools
-import importlib.util
 import json
 
 import numpy as np
@@ -12,7 +11,7 @@ from benchmarks import tokenizer_training as benchmark
 
 
 def test_a_smoke_run(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(benchmark.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(benchmark, "has_pytorch", lambda: False)
     path = tmp_path / "report.json"
     common.run("tokenizer_training", benchmark.cases, True, path, [], benchmark.compare)
     assert "PyTorch is not installed" in capsys.readouterr().out
@@ -73,7 +72,7 @@ def test_the_rate_beside_pytorch():
     }
 
 
-@pytest.mark.skipif(not importlib.util.find_spec("torch"), reason="PyTorch is no requirement")
+@pytest.mark.skipif(not benchmark.has_pytorch(), reason="PyTorch is no requirement")
 def test_pytorch_computes_the_same_loss_and_gradients():
     import jax
     import torch
