@@ -65,7 +65,7 @@ def _indices(
     iterator = batches.superbatches(
         num_samples=num_samples,
         batch_size=batch_size,
-        boundaries=batches.boundaries(num_steps, _STEPS, num_steps),
+        boundaries=batches.boundaries(num_steps, _STEPS, (num_steps,)),
         seed=0,
         process_index=0,
         process_count=1,

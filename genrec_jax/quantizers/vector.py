@@ -51,7 +51,10 @@ def choose(distances: jax.Array, balanced: bool = False) -> jax.Array:
     """
     if balanced:
         return sinkhorn.balanced_assignment(distances, _EPSILON, _SINKHORN_ITERATIONS)
-    return jnp.argmin(distances, axis=-1).astype(jnp.int32)
+    # argmin, but for NaN; XLA's own is a loop without vector instructions on CPUs.
+    is_least = distances == jnp.min(distances, axis=-1, keepdims=True)
+    last = distances.shape[-1] - 1
+    return jnp.min(jnp.where(is_least, jnp.arange(last + 1, dtype=jnp.int32), last), axis=-1)
 
 
 def nearest_codeword(x: jax.Array, codebook: jax.Array, distance: str = "euclidean") -> jax.Array:
