@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 
+@jax.named_scope("loss")
 def reconstruction(x_hat: jax.Array, x: jax.Array, num_categorical: int = 0) -> jax.Array:
     """Returns [B]: how much x_hat [B, E] differs from x [B, E], summed over the width.
 
@@ -20,6 +21,7 @@ def reconstruction(x_hat: jax.Array, x: jax.Array, num_categorical: int = 0) -> 
     return squared + jnp.sum(cross_entropy, axis=-1)
 
 
+@jax.named_scope("loss")
 def quantization(
     residuals: jax.Array,
     codewords: jax.Array,
@@ -49,6 +51,7 @@ def next_items(items: jax.Array, segments: jax.Array) -> tuple[jax.Array, jax.Ar
     return jnp.roll(items, -1, axis=1), has_next.at[:, -1].set(False)
 
 
+@jax.named_scope("loss")
 def smoothed_cross_entropy(
     logits: jax.Array, targets: jax.Array, smoothing: float = 0.0, where: jax.Array | None = None
 ) -> jax.Array:
@@ -65,6 +68,7 @@ def smoothed_cross_entropy(
     return jax.nn.logsumexp(logits, axis=-1, where=where) - expected
 
 
+@jax.named_scope("loss")
 def cross_entropy(logits: jax.Array, codes: jax.Array) -> jax.Array:
     """Returns [B]: -log softmax(logits [B, K])[codes [B]], in float32 at least."""
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))

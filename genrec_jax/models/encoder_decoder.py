@@ -122,6 +122,7 @@ class EncoderDecoder(nnx.Module):
         ]
         return jnp.stack(per_level, axis=-1)
 
+    @jax.named_scope("encoder")
     def encode(
         self,
         codes: jax.Array,
@@ -162,6 +163,7 @@ class EncoderDecoder(nnx.Module):
             token_mask = jnp.concatenate([jnp.ones((batch, 1), bool), token_mask], axis=1)
         return x, token_mask
 
+    @jax.named_scope("decoder")
     def decode(
         self, codes: jax.Array, memory: Memory, rngs: nnx.Rngs | None = None
     ) -> list[jax.Array]:
@@ -177,7 +179,8 @@ class EncoderDecoder(nnx.Module):
             x = block.attend_memory(x, keys_values, memory.mask[:, None, None], rngs)
             x = block.feed(x, rngs)
         x = layers.dropout(self.decoder.norm(x), self.dropout, rngs)
-        return [head(x[:, level].astype(jnp.float32)) for level, head in enumerate(self.heads)]
+        with jax.named_scope("heads"):
+            return [head(x[:, level].astype(jnp.float32)) for level, head in enumerate(self.heads)]
 
     def decoder_inputs(self, codes: jax.Array) -> jax.Array:
         """Returns [B, Q, D]: the start token and all codes [B, Q] but the last, embedded."""

@@ -35,6 +35,7 @@ class FSQ(nnx.Module):
         self.encoder = rqvae.MLP(dims, rngs=rngs)
         self.decoder = rqvae.MLP(dims[::-1], rngs=rngs)
 
+    @jax.named_scope("encode")
     def encode(self, x: jax.Array) -> jax.Array:
         """Returns [B, C] latents of x [B, E], within the grid."""
         return fsq.bound(self.encoder(x), self.num_values)
@@ -43,6 +44,7 @@ class FSQ(nnx.Module):
         """Returns Q arrays [K, C]."""
         return [jnp.asarray(grid) for grid in fsq.grids(self.level_shapes)]
 
+    @jax.named_scope("decode")
     def decode(self, latents: jax.Array) -> jax.Array:
         """Returns [B, E] of quantised latents [B, C]."""
         return self.decoder(latents)

@@ -195,6 +195,7 @@ class Hybrid(nnx.Module):
             own = jnp.where(keep, own, 0)
         return (own + self.content(catalogue.content)).astype(self.dtype)
 
+    @jax.named_scope("encoder")
     def encode(
         self,
         items: jax.Array,
@@ -211,6 +212,7 @@ class Hybrid(nnx.Module):
         times = jnp.einsum("BTP,BPI->BTI", memory.sees.astype(states.dtype), had)
         return _products(states, vectors) + self._item_repeat_bias * jnp.minimum(times, 1)
 
+    @jax.named_scope("decoder")
     def code_logits(
         self,
         states: jax.Array,
@@ -356,6 +358,7 @@ class Hybrid(nnx.Module):
         return take_rows(self.tokens[...].astype(self.dtype), codes + offset)
 
 
+@jax.named_scope("item_logits")
 def _products(states: jax.Array, vectors: jax.Array) -> jax.Array:
     """Returns [B, T, I] float32 for states [B, T, D] and vectors [I, D], or [B, I, D]."""
     rows = "ID" if vectors.ndim == 2 else "BID"

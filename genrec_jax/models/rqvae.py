@@ -98,6 +98,7 @@ class RQVAE(nnx.Module):
         self.balanced_levels = balanced_levels
         self.num_categorical = num_categorical
 
+    @jax.named_scope("encode")
     def encode(self, x: jax.Array) -> jax.Array:
         """Returns [B, C] latents of x [B, E]."""
         latents = self.encoder(x)
@@ -114,6 +115,7 @@ class RQVAE(nnx.Module):
             for level, codebook in enumerate(residual.unpad(self.codebooks[...], self.level_sizes))
         ]
 
+    @jax.named_scope("decode")
     def decode(self, latents: jax.Array) -> jax.Array:
         """Returns [B, E] of quantised latents [B, C]; logits of the categorical columns."""
         x_hat = self.decoder(latents)

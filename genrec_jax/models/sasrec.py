@@ -87,6 +87,7 @@ class SASRec(nnx.Module):
         states = jnp.take_along_axis(states, last[:, None, None], axis=1)
         return jax.nn.log_softmax(self._logits(states)[:, 0])
 
+    @jax.named_scope("encoder")
     def states(
         self, items: jax.Array, segments: jax.Array, rngs: nnx.Rngs | None = None
     ) -> jax.Array:
@@ -98,6 +99,7 @@ class SASRec(nnx.Module):
         x, _ = self.stack.read_packed(x, segments, rngs)
         return layers.dropout(x, self.dropout, rngs)
 
+    @jax.named_scope("item_logits")
     def _logits(self, states: jax.Array) -> jax.Array:
         """[B, P, D] -> [B, P, I] float32."""
         items = self.items[...].astype(states.dtype)

@@ -39,6 +39,7 @@ class Block(nnx.Module):
         )
         self.dropout = dropout
 
+    @jax.named_scope("self_attention")
     def attend_self(self, x, *, bias, mask=None, rngs=None):
         """[B, T, D] -> [B, T, D]."""
         normed = self.self_norm(x)
@@ -51,6 +52,7 @@ class Block(nnx.Module):
         )
         return x + layers.dropout(out, self.dropout, rngs)
 
+    @jax.named_scope("self_attention")
     def attend_cached(self, x, cache, *, bias):
         """One place of W beams: x [B, W, D] looks at the cache and at itself.
 
@@ -70,6 +72,7 @@ class Block(nnx.Module):
         )
         return x + out.reshape(x.shape), cache
 
+    @jax.named_scope("cross_attention")
     def attend_memory(self, x, keys_values, mask, rngs=None):
         """[B, T, D] -> [B, T, D]; in a search the T places are beams, which share the memory.
 
@@ -83,6 +86,7 @@ class Block(nnx.Module):
         )
         return x + layers.dropout(out, self.dropout, rngs)
 
+    @jax.named_scope("feed_forward")
     def feed(self, x, rngs=None):
         """[B, T, D] -> [B, T, D]."""
         out = self.feed_forward(self.feed_forward_norm(x), rngs)

@@ -57,7 +57,8 @@ def residual_quantize(
     if is_nearest:  # all levels' codes and codewords at once
         fixed = jax.lax.stop_gradient((x, list(codebooks)))
         nearest = nearest_codes(*fixed, distance, implementation)
-        rows = jax.vmap(take_rows)(pad(codebooks), nearest.T)  # [Q, B, C]
+        with jax.named_scope("lookup"):
+            rows = jax.vmap(take_rows)(pad(codebooks), nearest.T)  # [Q, B, C]
     residual, embedding = x, jnp.zeros_like(x)
     ids, residuals, codewords = [], [], []
     for number, codebook in enumerate(codebooks):
@@ -67,15 +68,16 @@ def residual_quantize(
             output = vector.pass_gradients(residual, rows[number], estimator)
             level = vector.Level(output, nearest[:, number], rows[number])
         else:
-            level = vector.quantize(
-                residual,
-                codebook,
-                estimator=estimator,
-                distance=distance,
-                temperature=temperature,
-                uniform=None if uniform is None else uniform[number, :, : len(codebook)],
-                balanced=number in balanced_levels,
-            )
+            with jax.named_scope(f"level_{number}"):
+                level = vector.quantize(
+                    residual,
+                    codebook,
+                    estimator=estimator,
+                    distance=distance,
+                    temperature=temperature,
+                    uniform=None if uniform is None else uniform[number, :, : len(codebook)],
+                    balanced=number in balanced_levels,
+                )
         ids.append(level.ids)
         codewords.append(level.codewords)
         residual = residual - level.output
@@ -105,10 +107,12 @@ def nearest_codes(
 
 def _nearest_codes(x, codebooks, distance="euclidean") -> jax.Array:
     ids = []
-    for codebook in codebooks:
-        chosen = nearest_codeword(x, codebook, distance)
-        ids.append(chosen)
-        x = x - codebook[chosen]
+    for number, codebook in enumerate(codebooks):
+        with jax.named_scope(f"level_{number}"):
+            chosen = nearest_codeword(x, codebook, distance)
+            ids.append(chosen)
+            with jax.named_scope("lookup"):
+                x = x - codebook[chosen]
     return jnp.stack(ids, axis=-1)
 
 

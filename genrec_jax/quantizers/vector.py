@@ -24,6 +24,7 @@ class Level(NamedTuple):
     codewords: jax.Array  # [B, C] what the losses compare the input with
 
 
+@jax.named_scope("distances")
 def squared_distances(x: jax.Array, codebook: jax.Array) -> jax.Array:
     """Returns [B, K] squared Euclidean distances between x [B, C] and codebook [K, C].
 
@@ -33,6 +34,7 @@ def squared_distances(x: jax.Array, codebook: jax.Array) -> jax.Array:
     return jnp.sum(x**2, axis=-1)[:, None] + jnp.sum(codebook**2, axis=-1) - 2 * products
 
 
+@jax.named_scope("distances")
 def cosine_distances(x: jax.Array, codebook: jax.Array) -> jax.Array:
     """Returns [B, K] negative cosines between x [B, C] and codebook [K, C]; 0 has none but 0."""
     x, codebook = unit_length(x), unit_length(codebook)
@@ -43,6 +45,7 @@ DISTANCES = {"euclidean": squared_distances, "cosine": cosine_distances}
 ESTIMATORS = ("straight_through", "rotation", "gumbel")
 
 
+@jax.named_scope("argmin")
 def choose(distances: jax.Array, balanced: bool = False) -> jax.Array:
     """Returns [B] int32: a code for each row of distances [B, K].
 
@@ -115,7 +118,8 @@ def quantize(
             precision=jax.lax.Precision.HIGHEST,
         )
         return Level(mean, ids, mean)
-    codewords = take_rows(codebook, ids)
+    with jax.named_scope("lookup"):
+        codewords = take_rows(codebook, ids)
     return Level(pass_gradients(x, codewords, estimator), ids, codewords)
 
 
