@@ -56,6 +56,14 @@ def tokenizer(name: str, dataset: str, smoke: bool) -> ConfigDict:
     return config
 
 
+def profile() -> ConfigDict:
+    """Returns which steps of training to trace, into WORKDIR/profile, see docs/profiling.md."""
+    config = ConfigDict()
+    config.first_step = 0
+    config.num_steps = 0  # 0 for none; dispatches are traced whole, `steps_per_call` each
+    return config
+
+
 def levels(dataset: str) -> ConfigDict:
     """Returns the levels of a semantic ID, below `model`."""
     config = ConfigDict()

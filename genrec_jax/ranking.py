@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow
 from pyarrow import parquet
 
-from genrec_jax import checkpoint, checks, files, optimizer, sharding, train
+from genrec_jax import checkpoint, checks, files, optimizer, profiling, sharding, train
 from genrec_jax import metrics as metrics_lib
 from genrec_jax.data import corpus as corpus_lib
 from genrec_jax.data.corpus import Corpus, Samples
@@ -58,6 +58,7 @@ def check(config, minima: dict[str, float]) -> None:
     checks.choice(config, "model.activation", tuple(layers.ACTIVATIONS))
     checks.at_least(config, _MINIMA | minima)
     checks.fraction(config, "ema_decay", "eval.unseen_share")
+    profiling.check(config)
     for name, batch_size, parts in (
         ("--config.batch_size", config.batch_size, config.accumulation),
         ("--config.eval.batch_size", config.eval.batch_size, 1),
@@ -133,6 +134,7 @@ def run(
         select="valid/ndcg@10",
         patience=config.patience,
         seed=config.seed,
+        profile=profiling.interval(config, workdir),
     )
 
     metrics = corpus_lib.summary(corpus) | ranker.metrics | result.metrics

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from genrec_jax import optimizer, sharding
+from genrec_jax import optimizer, profiling, sharding
 from genrec_jax.checkpoint import Checkpoints
 from genrec_jax.data import batches
 from genrec_jax.errors import UserError
@@ -30,6 +30,8 @@ MINIMA = {
     "steps_per_call": 1,
     "eval_every": 1,
     "accumulation": 1,
+    "profile.first_step": 0,
+    "profile.num_steps": 0,
 } | {f"optimizer.{name}": minimum for name, minimum in optimizer.MINIMA.items()}
 
 # (params, data, indices [B], step, rng) -> (loss, (metrics, observations))
@@ -96,8 +98,9 @@ def make_train_superbatch(
         rng = jax.random.fold_in(rng, step)
         compute = gradients if accumulation == 1 else accumulated_gradients
         (loss, (metrics, observations)), grads = compute(params, data, indices, step, rng)
-        updates, opt_state = tx.update(grads, state["opt_state"], params)
-        params = optax.apply_updates(params, updates)
+        with jax.named_scope("update"):
+            updates, opt_state = tx.update(grads, state["opt_state"], params)
+            params = optax.apply_updates(params, updates)
         if rules:
             params, stats = rules.after(params, stats, observations)
         metrics = {"loss": loss, "grad_norm": optax.tree.norm(grads)} | metrics
@@ -150,6 +153,7 @@ def fit(
     select: str | None,
     patience: int,
     seed: int,
+    profile: profiling.Interval,
 ) -> Result:
     """Trains, and returns the parameters that validation selects.
 
@@ -177,6 +181,7 @@ def fit(
             last.
         patience: evaluations without a better one after which training ends; 0 for never.
         seed: of the parameters, the samples' order and dropout.
+        profile: which steps to trace, each with the whole dispatch that it is in.
 
     Raises:
         UserError: if the loss is not finite, or the workdir's checkpoint is of other data, or
@@ -257,7 +262,10 @@ def fit(
             indices = sharding.shard_rows(mesh, superbatch, row_axis=1)
             if renew_every and step and step % renew_every == 0:
                 state = renew(state, data, rng)
-            state, metrics = train_superbatch(state, data, indices, rng)
+            dispatch = range(step, step + len(superbatch))
+            state, metrics = profiling.call(
+                train_superbatch, state, data, indices, rng, dispatch=dispatch, profile=profile
+            )
             if in_flight:
                 log(*in_flight)
             step += len(superbatch)

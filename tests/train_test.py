@@ -9,7 +9,7 @@ import optax
 import pytest
 from jax.sharding import AxisType
 
-from genrec_jax import optimizer, sharding, train
+from genrec_jax import optimizer, profiling, sharding, train
 from genrec_jax.errors import UserError
 
 NUM_SAMPLES, BATCH = 50, 8
@@ -165,6 +165,7 @@ def fit(workdir, scores=None, *, select=None, patience=0, num_steps=40, loss=los
         "select": select,
         "patience": patience,
         "seed": 0,
+        "profile": profiling.Interval(range(0), workdir / "profile"),
     }
     return train.fit(**arguments | changes)
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from genrec_jax import checkpoint, checks, files, sharding, train
+from genrec_jax import checkpoint, checks, files, profiling, sharding, train
 from genrec_jax import workdir as workdir_lib
 from genrec_jax.data import corpus as corpus_lib
 from genrec_jax.data import datasets, embedders
@@ -171,6 +171,7 @@ def _check(config) -> None:
     checks.choice(config, "collisions", COLLISIONS)
     if config.name in codecs.NEURAL:
         checks.at_least(config, train.MINIMA)
+        profiling.check(config)
         sharding.check_batch_size("--config.batch_size", config.batch_size, config.accumulation)
     else:
         checks.at_least(config, _CLUSTERING_MINIMA)

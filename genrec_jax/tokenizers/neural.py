@@ -4,7 +4,7 @@ import pathlib
 
 import jax
 
-from genrec_jax import optimizer, train
+from genrec_jax import optimizer, profiling, train
 from genrec_jax.models import layers
 from genrec_jax.quantizers import ema, kmeans, residual
 from genrec_jax.tokenizers import codecs
@@ -53,6 +53,7 @@ def fit(
         select=None,  # reconstruction on the training items only gets better: keep the last
         patience=0,
         seed=config.seed,
+        profile=profiling.interval(config, workdir),
     )
 
 
