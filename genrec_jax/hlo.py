@@ -8,7 +8,8 @@ tells where in the Python code it comes from, by the names of `jax.named_scope`.
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from genrec_jax import roofline
@@ -16,6 +17,7 @@ from genrec_jax import roofline
 _BITS = {"pred": 8, "bf16": 16, "f16": 16}  # of other types the name says it
 _FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all"}
 _CONTROL = {"while", "call", "conditional"}
+_KERNEL = "triton|mosaic|pallas|tpu_custom_call"  # targets of kernels written by hand
 _SLICES = {"slice", "dynamic-slice", "gather"}  # read a part of their first operand
 # Parts of an op_name that JAX puts there itself.
 _NO_SCOPE = re.compile(
@@ -114,12 +116,25 @@ def scope(op_name: str) -> str:
     return "/".join(names) + " (backward)" * bool(is_backward)
 
 
-def work(program: Program) -> dict[str, Work]:
+def work(
+    program: Program, kernel_flops: Mapping[str, int] = MappingProxyType({})
+) -> dict[str, Work]:
     """Returns the work of each instruction that runs by itself, by its name.
 
     Control flow and what only names memory are left out. An instruction without a scope has that
     of the first which reads its result.
+
+    Args:
+        program: the module.
+        kernel_flops: of all kernels written by hand, in equal parts; HLO does not tell.
     """
+    kernels = [
+        instruction.name
+        for computation, _ in _executed(program)
+        for instruction in computation.values()
+        if re.search(_KERNEL, _target(instruction))
+    ]
+    each = {precision: flops // (len(kernels) or 1) for precision, flops in kernel_flops.items()}
     found = {}
     for computation, count in _executed(program):
         scopes: dict[str, str] = {}
@@ -131,7 +146,7 @@ def work(program: Program) -> dict[str, Work]:
             if instruction.opcode not in _FREE | _CONTROL:
                 found[name] = Work(
                     own,
-                    _flops(program, computation, instruction),
+                    each if name in kernels else _flops(program, computation, instruction),
                     _traffic(program, computation, instruction),
                     count,
                 )

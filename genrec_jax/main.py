@@ -20,7 +20,7 @@ _CONFIG = config_flags.DEFINE_config_file("config", None, _DESCRIPTION)
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder. Default: runs/NAME-DATASET.")
 _ALIASES = {"config.data.items": "config.data.items_file"}  # config flags would find a method
 # Quick stages that read files which may change: computed each time.
-_REPEATED = ("recommend", "summary", "tokenizer_report")
+_REPEATED = ("recommend", "summary", "tokenizer_report", "profile_quantize")
 
 
 def main(argv: list[str]) -> None:
@@ -43,7 +43,9 @@ def main(argv: list[str]) -> None:
     if (directory / "examples.json").exists():
         tables.print_examples(files.read_json(directory / "examples.json"))
     if (directory / "report.json").exists():
-        tables.print_collisions(files.read_json(directory / "report.json")["collision_groups"])
+        report = files.read_json(directory / "report.json")
+        tables.print_collisions(report.get("collision_groups", []))
+        tables.print_profile(report.get("cases", []))
     print(f"All of it is in {directory}")
 
 

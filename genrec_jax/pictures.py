@@ -1,14 +1,19 @@
-"""Pictures of semantic IDs, as PNG files.
+"""Pictures of semantic IDs and of profiles, as PNG files.
 
 They are drawn without pyplot, so no display is needed and nothing global is changed.
 """
 
+import functools
+import itertools
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from matplotlib import figure, ticker
+from matplotlib import colormaps, figure, lines, ticker
+from matplotlib.patches import Patch
 
 from genrec_jax import errors, files
 from genrec_jax.evaluators import semantic_ids as evaluator
@@ -169,6 +174,114 @@ def tree(
     axis.set_ylim(row, -1)
     drawing.set_figheight(0.17 * row + 0.4)
     _save(drawing, path)
+
+
+def roofline(path: str | os.PathLike, report: dict) -> None:
+    """Draws the scopes that have products below the device's ceilings, a panel for each mode.
+
+    Args:
+        report: of `tasks.profile_quantize`. Levels are drawn together.
+    """
+    modes = list(dict.fromkeys(case["mode"] for case in report["cases"]))
+    drawing = figure.Figure((4.6 * len(modes) + 2.2, 4.6), layout="constrained")
+    panels = drawing.subplots(1, len(modes), sharey=True, squeeze=False)[0]
+    colours = _scope_colours(report["cases"])
+    ceilings = dict(report["ceilings"])
+    copy = ceilings.pop("copy")
+    sizes = list(dict.fromkeys(_sizes(case) for case in report["cases"]))
+    markers = dict(zip(sizes, itertools.cycle("os^DvP*X<>hd"), strict=False))
+    used = {}
+    intensities = [0.1, max(ceilings.values()) / copy * 10]
+    for mode, panel in zip(modes, panels, strict=True):
+        for case in (case for case in report["cases"] if case["mode"] == mode):
+            for scope, row in _merged(case).items():
+                if row["flops"] and row["seconds"]:
+                    intensity, rate = row["flops"] / row["bytes"], row["flops"] / row["seconds"]
+                    style = {"color": colours[scope], "marker": markers[_sizes(case)]}
+                    panel.plot(intensity, rate, markersize=8, markeredgecolor="white", **style)
+                    used[scope] = colours[scope]
+                    intensities.append(intensity)
+        panel.set_title(mode, fontsize=10)
+        panel.set_xscale("log")
+        panel.set_yscale("log")
+        panel.set_xlabel("FLOP a byte", fontsize=9)
+        panel.spines[["top", "right"]].set_visible(False)
+    low, high = min(intensities) / 2, max(intensities) * 2
+    for panel in panels:
+        for (name, rate), line in zip(ceilings.items(), (":", "--", "-"), strict=True):
+            x = np.geomspace(low, high, 200)
+            panel.plot(x, np.minimum(x * copy, rate), line, color=_FAINT, linewidth=1, label=name)
+        panel.set_xlim(low, high)
+    panels[0].set_ylabel("FLOP a second", fontsize=9)
+    dot = functools.partial(lines.Line2D, [], [], linestyle="")
+    rows = [dot(marker="o", color=colour, label=scope) for scope, colour in used.items()]
+    rows += [dot(marker=markers[size], color=_FAINT, label=size) for size in sizes]
+    rows += panels[0].get_legend_handles_labels()[0]
+    drawing.legend(handles=rows, loc="outside right upper", fontsize=8, frameon=False)
+    _save(drawing, path)
+
+
+def time_by_scope(path: str | os.PathLike, report: dict) -> None:
+    """Draws which share of the time of each case its scopes have; levels are drawn together.
+
+    Args:
+        report: of `tasks.profile_quantize`.
+    """
+    cases = report["cases"]
+    colours = _scope_colours(cases)
+    height = max(0.42 * len(cases) + 0.9, 0.19 * len(colours) + 0.6)
+    drawing = figure.Figure((10, height), layout="constrained")
+    axis = drawing.subplots()
+    for y, case in enumerate(cases):
+        merged = _merged(case)
+        total, left = sum(row["seconds"] for row in merged.values()), 0.0
+        for scope in colours:
+            share = merged[scope]["seconds"] / total if scope in merged else 0.0
+            axis.barh(y, share, left=left, color=colours[scope], edgecolor="white", linewidth=0.5)
+            if share > 0.06:
+                at = left + share / 2
+                axis.text(at, y, f"{share:.0%}", ha="center", va="center", fontsize=8)
+            left += share
+    names = [f"{case['case']}\n{case['seconds'] * 1e3:,.3g} ms" for case in cases]
+    axis.set_yticks(range(len(cases)), names, fontsize=8)
+    axis.invert_yaxis()
+    axis.set_xlim(0, 1)
+    axis.xaxis.set_major_formatter(ticker.PercentFormatter(1))
+    axis.tick_params(axis="x", labelsize=8)
+    axis.set_xlabel("share of the traced time", fontsize=9)
+    axis.spines[["top", "right", "left"]].set_visible(False)
+    patches = [Patch(color=colour, label=scope) for scope, colour in colours.items()]
+    drawing.legend(handles=patches, loc="outside right upper", fontsize=8, frameon=False)
+    _save(drawing, path)
+
+
+def _sizes(case: dict) -> str:
+    return case["case"].removeprefix(f"{case['mode']}-")
+
+
+def _merged(case: dict) -> dict[str, dict[str, float]]:
+    """Returns seconds, flops and bytes of a case's scopes, of all levels together."""
+    merged: dict[str, dict[str, float]] = {}
+    for row in case["scopes"]:
+        scope = re.sub(r"^level_\d+/?", "", row["scope"]).strip() or "other"
+        sums = merged.setdefault(scope, {"seconds": 0.0, "flops": 0, "bytes": 0})
+        sums["seconds"] += row["seconds"]
+        sums["flops"] += sum(row["flops"].values())
+        sums["bytes"] += row["bytes"]
+    return merged
+
+
+def _scope_colours(cases: Sequence[dict]) -> dict[str, Any]:
+    """Returns a colour for each scope, lighter for the gradients of a scope."""
+    scopes = sorted({scope for case in cases for scope in _merged(case)})
+    names = list(dict.fromkeys(scope.removesuffix(" (backward)") for scope in scopes))
+    pairs = colormaps["tab20"].colors
+    return {
+        scope: pairs[
+            (2 * names.index(scope.removesuffix(" (backward)")) + (scope not in names)) % len(pairs)
+        ]
+        for scope in scopes
+    }
 
 
 def _node(branch: Branch, prefix: str, labels: Sequence[str | None]) -> str:

@@ -64,8 +64,9 @@ def call(function, *args, dispatch: range, profile: Interval) -> Any:
     directory = profile.directory / f"steps_{dispatch[0]}_to_{dispatch[-1]}"
     compiled = function.lower(*args).compile()
     text = compiled.as_text()
+    program = hlo.parse(text)
     out, seconds = trace(lambda: compiled(*args), directory, wait_for=args)
-    rows = by_scope(hlo.parse(text), directory, num_calls=1)
+    rows = by_scope(program.name, hlo.work(program), directory, num_calls=1)
     files.write_atomically(directory / "hlo.txt", text.encode())
     files.write_atomically(directory / "scopes.md", table(rows).encode())
     _log.info(
@@ -91,19 +92,21 @@ def trace(run: Callable[[], Any], directory: pathlib.Path, wait_for: Any = ()) -
     return out, seconds
 
 
-def by_scope(program: hlo.Program, directory: pathlib.Path, num_calls: int) -> list[Row]:
+def by_scope(
+    module: str, works: dict[str, hlo.Work], directory: pathlib.Path, num_calls: int
+) -> list[Row]:
     """Returns the scopes of a traced program, the slowest first.
 
     Args:
-        program: what was traced.
+        module: the program's name.
+        works: of its instructions, see `hlo.work`.
         directory: of the trace.
         num_calls: of the program in the trace, whose mean is returned.
     """
-    works = hlo.work(program)
     (path,) = directory.rglob("*.xplane.pb")
     rows: dict[str, Row] = {}
-    for name, (seconds, count) in instruction_times(path, program.name, works).items():
-        work = works.get(name, hlo.Work("", {}, 0, 0))
+    for name, (seconds, count) in instruction_times(path, module, works).items():
+        work = works[name]
         # A kernel library may start several kernels for one instruction, and a branch that is in
         # the program may not have been taken.
         runs = min(work.count, round(count / num_calls))

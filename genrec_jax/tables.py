@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from collections.abc import Iterable, Sequence
 
 import rich.box
 import rich.console
@@ -86,6 +87,99 @@ def print_collisions(groups: list[dict]) -> None:
             first = (codes, *counts) if number == 0 else ("", "", "")
             table.add_row(*first, rich.markup.escape(title))
     rich.console.Console().print(table)
+
+
+def print_profile(cases: list[dict]) -> None:
+    """Prints where the time goes of the cases that report.json of a profile lists."""
+    if not cases:
+        return
+    table = rich.table.Table(box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("case and scope", no_wrap=True)
+    for name in PROFILE_COLUMNS:
+        table.add_column(name, justify="right", no_wrap=True)
+    for case in cases:
+        table.add_row(case["case"], *profile_row(case, case), style="bold")
+        for scope in case["scopes"]:
+            table.add_row(f"  {scope['scope'] or '(none)'}", *profile_row(scope, case))
+        table.add_section()
+    rich.console.Console(highlight=False).print(table)
+
+
+# Fit into 80 characters.
+PROFILE_COLUMNS = ("ms", "share", "kernels", "GFLOP", "MB", "floor")
+
+
+def profile_row(row: dict, case: dict) -> tuple[str, ...]:
+    """Returns the texts of the columns for a case, or for one of its scopes."""
+    traced = sum(scope["seconds"] for scope in case["scopes"])
+    return (
+        f"{row['seconds'] * 1e3:,.3g}",
+        "" if row is case else f"{row['seconds'] / traced:.1%}",
+        f"{row['num_kernels']:,}",
+        f"{sum(row['flops'].values()) / 1e9:,.3g}",
+        f"{row['bytes'] / 1e6:,.3g}",
+        f"{row['share_of_floor']:.1%}",
+    )
+
+
+def profile(report: dict) -> str:
+    """Returns the report.json of a profile as Markdown."""
+    ceilings = dict(report["ceilings"])
+    copy = ceilings.pop("copy")
+    products = ", ".join(f"{name} {rate / 1e12:,.3g}" for name, rate in ceilings.items())
+    lines = [
+        f"# Quantising on {report['device']}, jax {report['jax']}",
+        "",
+        f"Ceilings: {products} TFLOP/s; copy {copy / 1e9:,.3g} GB/s.",
+        "",
+        "![roofline](roofline.png)",
+        "",
+        "![time by scope](time.png)",
+    ]
+    for case in report["cases"]:
+        header = ("scope", *PROFILE_COLUMNS)
+        rows = [("**all**", *profile_row(case, case))]
+        rows += [(row["scope"] or "(none)", *profile_row(row, case)) for row in case["scopes"]]
+        fusions, memory = case["fusions"], case["memory_analysis"]
+        lines += [
+            "",
+            f"## {case['case']}",
+            "",
+            _markdown(header, rows),
+            "",
+            f"{fusions['num_kernels']} instructions run by themselves: "
+            + ", ".join(f"{count} {kind}" for kind, count in fusions["kinds"].items())
+            + ".",
+            "Custom calls: "
+            + (
+                ", ".join(f"{n} {target}" for target, n in fusions["custom_calls"].items())
+                or "none"
+            )
+            + ".",
+            f"Memory: {memory['argument_size_in_bytes'] / 1e6:,.3g} MB of arguments, "
+            f"{memory['output_size_in_bytes'] / 1e6:,.3g} of results, "
+            f"{memory['temp_size_in_bytes'] / 1e6:,.3g} between them.",
+            "",
+            _markdown(
+                ("largest by traffic", "kind", "scopes", "fused", "MB"),
+                [
+                    (
+                        kernel["name"],
+                        kernel["kind"],
+                        ", ".join(kernel["scopes"]),
+                        str(kernel["num_instructions"]),
+                        f"{kernel['bytes'] / 1e6:,.3g}",
+                    )
+                    for kernel in fusions["largest"]
+                ],
+            ),
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def print_examples(examples: list[dict]) -> None:

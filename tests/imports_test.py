@@ -30,6 +30,7 @@ evaluators.semantic_ids
 train tokenizers.neural tokenizers.clustering workdir tables pictures recommender ranking
 tasks.prepare tasks.embed tasks.tokenizer tasks.add_items tasks.tokenizer_report
 tasks.retrieval tasks.sasrec tasks.hybrid tasks.recommend tasks.summary
+tasks.profile_quantize
 main
 """.split()
 FILES = sorted(path for path in (ROOT / "genrec_jax").rglob("*.py") if path.name != "__init__.py")
