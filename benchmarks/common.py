@@ -39,6 +39,7 @@ from genrec_jax import files, sharding, train, xla
 from genrec_jax.errors import UserError, exit_on_error
 from genrec_jax.roofline import add_flops as add_flops  # for the benchmarks
 from genrec_jax.roofline import ceilings, floor_seconds, measure
+from genrec_jax.sharding import one_device
 
 _SMOKE = flags.DEFINE_bool("smoke", False, "Small shapes, to see that it works; no figures.")
 _OUTPUT = flags.DEFINE_string("output", None, "Where the results go as JSON. Default: nowhere.")
@@ -132,13 +133,6 @@ def check_writable(output: str) -> None:
             pass
     except OSError as error:
         raise UserError(f"--output={output} cannot be written: {error.strerror}") from error
-
-
-def one_device() -> jax.sharding.Mesh:
-    """Returns the mesh of the device that is measured."""
-    return jax.make_mesh(
-        (1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:1]
-    )
 
 
 def training_case(

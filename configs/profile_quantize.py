@@ -39,6 +39,6 @@ def get_config(arg: str = "") -> ConfigDict:
     # untraced, whose median is the time of a call.
     config.num_traced_calls = 5 if smoke else 10
     config.repeats = 3 if smoke else 5
-    config.min_seconds = 0.0 if smoke else 0.2
+    config.min_seconds = 0.1 if smoke else 0.2
     config.small_ceilings = smoke  # measure the device by small products and copies, for CPUs
     return config

@@ -153,6 +153,17 @@ def work(
     return found
 
 
+def callers(program: Program) -> set[str]:
+    """Returns the names of the instructions whose time is that of others, such as loops."""
+    computations = program.computations.values()
+    return {
+        instruction.name
+        for computation in computations
+        for instruction in computation.values()
+        if instruction.opcode in _CONTROL
+    }
+
+
 def fusions(program: Program, num_largest: int = 5) -> dict[str, Any]:
     """Returns how many kernels of which kind there are, and those that move the most bytes."""
     kinds, targets, kernels = Counter(), Counter(), []
@@ -254,6 +265,11 @@ def _target(instruction: Instruction) -> str:
     return _found(r'custom_call_target="([^"]*)"', instruction.attributes)
 
 
+def _is_gemm(instruction: Instruction) -> bool:
+    """Returns whether it is a product by NVIDIA's library."""
+    return _target(instruction).startswith("__cublas")
+
+
 def _flops(program: Program, computation: Computation, instruction: Instruction) -> dict[str, int]:
     """Returns the operations of the products: 2mnk of [m, k] and [k, n]."""
     if instruction.opcode == "fusion":
@@ -262,7 +278,7 @@ def _flops(program: Program, computation: Computation, instruction: Instruction)
         return roofline.add_flops(*(_flops(program, inner, part) for part in inner.values()))
     if instruction.opcode == "dot":
         contracted = _found(r"lhs_contracting_dims=\{([\d,]*)\}", instruction.attributes)
-    elif instruction.opcode == "custom-call" and "gemm" in _target(instruction):
+    elif _is_gemm(instruction):
         pattern = r'"lhs_contracting_dimensions":\[([\d",]*)\]'
         contracted = _found(pattern, instruction.attributes).replace('"', "")
     else:
@@ -319,4 +335,6 @@ def _written(computation: Computation, root: Instruction) -> int:
         return sum(_written(computation, computation[name]) for name in root.operands)
     if root.opcode == "dynamic-update-slice":  # in place
         return computation[root.operands[1]].bytes
+    if _is_gemm(root):  # what else it returns is its workspace
+        return root.shapes[0].bytes
     return root.bytes

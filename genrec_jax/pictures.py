@@ -179,7 +179,10 @@ def tree(
 def roofline(path: str | os.PathLike, report: dict) -> None:
     """Draws the scopes that have products below the device's ceilings, a panel for each mode.
 
+    Bytes of a scope are those that its instructions move, of all together the least.
+
     Args:
+        path: of the picture.
         report: of `tasks.profile_quantize`. Levels are drawn together.
     """
     modes = list(dict.fromkeys(case["mode"] for case in report["cases"]))
@@ -190,31 +193,35 @@ def roofline(path: str | os.PathLike, report: dict) -> None:
     copy = ceilings.pop("copy")
     sizes = list(dict.fromkeys(_sizes(case) for case in report["cases"]))
     markers = dict(zip(sizes, itertools.cycle("os^DvP*X<>hd"), strict=False))
-    used = {}
-    intensities = [0.1, max(ceilings.values()) / copy * 10]
+    shown = {"all": "black"}
+    intensities, rates = [max(ceilings.values()) / copy], [max(ceilings.values())]
     for mode, panel in zip(modes, panels, strict=True):
         for case in (case for case in report["cases"] if case["mode"] == mode):
-            for scope, row in _merged(case).items():
+            whole = case | {"flops": sum(case["flops"].values())}
+            for scope, row in ({"all": whole} | _merged(case)).items():
                 if row["flops"] and row["seconds"]:
-                    intensity, rate = row["flops"] / row["bytes"], row["flops"] / row["seconds"]
-                    style = {"color": colours[scope], "marker": markers[_sizes(case)]}
-                    panel.plot(intensity, rate, markersize=8, markeredgecolor="white", **style)
-                    used[scope] = colours[scope]
-                    intensities.append(intensity)
+                    intensities.append(row["flops"] / row["bytes"])
+                    rates.append(row["flops"] / row["seconds"])
+                    shown.setdefault(scope, colours.get(scope))
+                    style = {"color": shown[scope], "marker": markers[_sizes(case)]}
+                    point = intensities[-1], rates[-1]
+                    panel.plot(*point, markersize=8, markeredgecolor="white", **style)
         panel.set_title(mode, fontsize=10)
         panel.set_xscale("log")
         panel.set_yscale("log")
         panel.set_xlabel("FLOP a byte", fontsize=9)
         panel.spines[["top", "right"]].set_visible(False)
-    low, high = min(intensities) / 2, max(intensities) * 2
+    low, high = min(intensities) / 3, max(intensities) * 3
     for panel in panels:
         for (name, rate), line in zip(ceilings.items(), (":", "--", "-"), strict=True):
             x = np.geomspace(low, high, 200)
-            panel.plot(x, np.minimum(x * copy, rate), line, color=_FAINT, linewidth=1, label=name)
+            label = f"ceiling of {name}"
+            panel.plot(x, np.minimum(x * copy, rate), line, color=_FAINT, linewidth=1, label=label)
         panel.set_xlim(low, high)
+        panel.set_ylim(min(rates) / 3, max(rates) * 3)
     panels[0].set_ylabel("FLOP a second", fontsize=9)
     dot = functools.partial(lines.Line2D, [], [], linestyle="")
-    rows = [dot(marker="o", color=colour, label=scope) for scope, colour in used.items()]
+    rows = [dot(marker="o", color=colour, label=scope) for scope, colour in sorted(shown.items())]
     rows += [dot(marker=markers[size], color=_FAINT, label=size) for size in sizes]
     rows += panels[0].get_legend_handles_labels()[0]
     drawing.legend(handles=rows, loc="outside right upper", fontsize=8, frameon=False)
@@ -222,10 +229,11 @@ def roofline(path: str | os.PathLike, report: dict) -> None:
 
 
 def time_by_scope(path: str | os.PathLike, report: dict) -> None:
-    """Draws which share of the time of each case its scopes have; levels are drawn together.
+    """Draws which share of the time of each case its scopes have.
 
     Args:
-        report: of `tasks.profile_quantize`.
+        path: of the picture.
+        report: of `tasks.profile_quantize`. Levels are drawn together.
     """
     cases = report["cases"]
     colours = _scope_colours(cases)

@@ -8,7 +8,7 @@ import logging
 import pathlib
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +17,7 @@ import numpy as np
 from genrec_jax import files, hlo, roofline
 from genrec_jax.errors import UserError
 
+_UNKNOWN = hlo.Work("", {}, 0, 0)  # of what the trace names and the program does not
 _log = logging.getLogger(__name__)
 
 
@@ -66,7 +67,7 @@ def call(function, *args, dispatch: range, profile: Interval) -> Any:
     text = compiled.as_text()
     program = hlo.parse(text)
     out, seconds = trace(lambda: compiled(*args), directory, wait_for=args)
-    rows = by_scope(program.name, hlo.work(program), directory, num_calls=1)
+    rows = by_scope(program, hlo.work(program), directory, num_calls=1)
     files.write_atomically(directory / "hlo.txt", text.encode())
     files.write_atomically(directory / "scopes.md", table(rows).encode())
     _log.info(
@@ -93,20 +94,22 @@ def trace(run: Callable[[], Any], directory: pathlib.Path, wait_for: Any = ()) -
 
 
 def by_scope(
-    module: str, works: dict[str, hlo.Work], directory: pathlib.Path, num_calls: int
+    program: hlo.Program, works: dict[str, hlo.Work], directory: pathlib.Path, num_calls: int
 ) -> list[Row]:
     """Returns the scopes of a traced program, the slowest first.
 
     Args:
-        module: the program's name.
+        program: what was traced.
         works: of its instructions, see `hlo.work`.
         directory: of the trace.
         num_calls: of the program in the trace, whose mean is returned.
     """
     (path,) = directory.rglob("*.xplane.pb")
     rows: dict[str, Row] = {}
-    for name, (seconds, count) in instruction_times(path, module, works).items():
-        work = works[name]
+    for name, (seconds, count) in instruction_times(
+        path, program.name, hlo.callers(program)
+    ).items():
+        work = works.get(name, _UNKNOWN)
         # A kernel library may start several kernels for one instruction, and a branch that is in
         # the program may not have been taken.
         runs = min(work.count, round(count / num_calls))
@@ -123,7 +126,7 @@ def by_scope(
 
 
 def instruction_times(
-    path: pathlib.Path, module: str, leaves: Iterable[str]
+    path: pathlib.Path, module: str, callers: Container[str]
 ) -> dict[str, tuple[float, int]]:
     """Returns the seconds and the number of events of each instruction in an `.xplane.pb`.
 
@@ -133,9 +136,8 @@ def instruction_times(
     Args:
         path: of the file.
         module: the program's name.
-        leaves: the instructions that count; a loop's time, say, is that of what it calls.
+        callers: instructions that do not count, see `hlo.callers`.
     """
-    leaves = set(leaves)
     planes = list(jax.profiler.ProfileData.from_file(str(path)).planes)
     devices = [plane for plane in planes if plane.name.startswith(("/device:GPU", "/device:TPU"))]
     found: dict[str, tuple[float, int]] = {}
@@ -144,8 +146,9 @@ def instruction_times(
         for line in _lines(plane):
             for event in line.events:
                 stats = dict(event.stats)
-                if stats.get("hlo_module") == module and stats.get("hlo_op") in leaves:
-                    events.append((event.start_ns, event.end_ns, stats["hlo_op"]))
+                name = stats.get("hlo_op")
+                if name and stats.get("hlo_module") == module and name not in callers:
+                    events.append((event.start_ns, event.end_ns, name))
         if not events:
             continue
         starts, ends, names = zip(*events, strict=True)

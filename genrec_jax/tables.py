@@ -140,7 +140,9 @@ def profile(report: dict) -> str:
         header = ("scope", *PROFILE_COLUMNS)
         rows = [("**all**", *profile_row(case, case))]
         rows += [(row["scope"] or "(none)", *profile_row(row, case)) for row in case["scopes"]]
-        fusions, memory = case["fusions"], case["memory_analysis"]
+        fusions, memory, cost = (
+            case[key] for key in ("fusions", "memory_analysis", "cost_analysis")
+        )
         lines += [
             "",
             f"## {case['case']}",
@@ -156,6 +158,9 @@ def profile(report: dict) -> str:
                 or "none"
             )
             + ".",
+            "XLA's own count: "
+            f"{cost.get('flops', 0) / 1e9:,.3g} GFLOP, with those that are no products, and "
+            f"{cost.get('bytes accessed', 0) / 1e6:,.3g} MB.",
             f"Memory: {memory['argument_size_in_bytes'] / 1e6:,.3g} MB of arguments, "
             f"{memory['output_size_in_bytes'] / 1e6:,.3g} of results, "
             f"{memory['temp_size_in_bytes'] / 1e6:,.3g} between them.",

@@ -29,7 +29,7 @@ from genrec_jax import (
     train,
 )
 from genrec_jax.errors import UserError
-from genrec_jax.quantizers import residual
+from genrec_jax.quantizers import residual, vector
 from genrec_jax.tokenizers import codecs, neural
 
 # How the codes are found: what to ask `residual.residual_quantize` for.
@@ -42,8 +42,9 @@ _MINIMA = {
     "num_traced_calls": 1,
     "repeats": 1,
     "min_seconds": 0,
-}
+} | {f"optimizer.{name}": minimum for name, minimum in optimizer.MINIMA.items()}
 _LISTS = ("batch_sizes", "codebook_sizes", "num_levels")
+_EXAMPLES = {"modes": "assign,train", "implementations": "xla", "num_levels": "3,4"}
 
 
 class Case(NamedTuple):
@@ -93,29 +94,21 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
 
 def _check(config) -> None:
     """Refuses what would only fail later, before anything is computed."""
-    checks.at_least(config, _MINIMA | {f"optimizer.{k}": v for k, v in optimizer.MINIMA.items()})
+    checks.at_least(config, _MINIMA)
+    checks.choice(config, "model.distance", tuple(vector.DISTANCES))
     known = {"modes": _MODES, "implementations": IMPLEMENTATIONS}
-    for key, choices in known.items():
-        for value in config[key]:
-            if value not in choices:
-                raise UserError(
-                    f"--config.{key}={config[key]}: {value!r} is unknown: choose among "
-                    f"{', '.join(choices)}"
-                )
     for key in (*known, *_LISTS):
-        if not config[key]:
-            raise UserError(f"--config.{key} is empty: give one or more, such as {_example(key)}")
-    for key in _LISTS:
-        if any(not isinstance(value, int) or value < 1 for value in config[key]):
+        values, example = config[key], _EXAMPLES.get(key, "256,512")
+        if key in known:
+            is_right = all(value in known[key] for value in values)
+            wanted = f"one or more of {', '.join(known[key])}"
+        else:
+            is_right = all(isinstance(value, int) and value > 0 for value in values)
+            wanted = "one or more whole numbers from 1 on"
+        if not values or not is_right:
             raise UserError(
-                f"--config.{key}={config[key]} must be whole numbers from 1 on, such as "
-                f"{_example(key)}"
+                f"--config.{key}={values} must be {wanted}, such as --config.{key}={example}"
             )
-
-
-def _example(key: str) -> str:
-    examples = {"modes": "assign,train", "implementations": "xla"}
-    return f"--config.{key}={examples.get(key, '256,512')}"
 
 
 def _profile(
@@ -133,7 +126,7 @@ def _profile(
     program = hlo.parse(text)
     products = case.batch_size * case.num_levels * case.codebook_size * config.model.code_dim
     work = hlo.work(program, kernel_flops={"float32_highest": 2 * products})
-    rows = profiling.by_scope(program.name, work, directory, config.num_traced_calls)
+    rows = profiling.by_scope(program, work, directory, config.num_traced_calls)
     memory = _memory(call.compiled)
     # The whole call needs no more traffic than its arguments and its results.
     whole = profiling.Row(
@@ -224,9 +217,7 @@ def _encode(config, case: Case) -> Call:
 
 def _train(config, case: Case) -> Call:
     """A step of training as `train.fit` dispatches them, on data that is the batch alone."""
-    mesh = jax.make_mesh(
-        (1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:1]
-    )
+    mesh = sharding.one_device()
     replicated = sharding.replicated(mesh)
     model, _ = codecs.NEURAL["rqvae"](_settings(config, case), config.embedding_dim)
     tx, _ = optimizer.make(num_steps=1_000, **config.optimizer.to_dict())
