@@ -14,7 +14,7 @@ CONFIGS = sorted(
     if path.stem != "common"
 )
 OF_A_RUN = ["recommend", "summary", "tokenizer_report"]  # which take its data set
-WITH_DATA = [name for name in CONFIGS if name not in OF_A_RUN]
+WITH_DATA = [name for name in CONFIGS if name not in (*OF_A_RUN, "profile_quantize")]
 
 
 def get(name, arg=""):
@@ -49,6 +49,18 @@ def test_what_reads_a_run_takes_no_data_set(name):
     message = rf"{name}.py takes no argument such as 'beauty': give --config.run"
     with pytest.raises(UserError, match=message):
         get(name, "beauty")
+
+
+def test_the_profile_of_quantising_takes_smoke_alone():
+    assert get("profile_quantize").model == get("rqvae", "beauty").model
+    assert get("profile_quantize", "smoke").small_ceilings
+    with pytest.raises(UserError, match=r"takes smoke or no argument, not 'beauty'"):
+        get("profile_quantize", "beauty")
+
+
+@pytest.mark.parametrize("name", ["rqvae", "fsq", "retrieval", "hybrid", "sasrec"])
+def test_training_is_traced_on_request_alone(name):
+    assert get(name).profile.to_dict() == {"first_step": 0, "num_steps": 0}
 
 
 @pytest.mark.parametrize("dataset", NAMES)

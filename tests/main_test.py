@@ -74,6 +74,15 @@ FSQ, KMEANS = "--config=configs/fsq.py:smoke", "--config=configs/residual_kmeans
         ([RQVAE, "--config.task=train"], "unknown task 'train': choose one of add_items"),
         ([RQVAE, "--config.seed=-1"], "--config.seed=-1 must be at least 0"),
         ([RQVAE, "--config.steps_per_call=0"], "--config.steps_per_call=0 must be at least 1"),
+        ([RQVAE, "--config.profile.first_step=-1"], "profile.first_step=-1 must be at least 0"),
+        (
+            [RQVAE, "--config.profile.first_step=400", "--config.profile.num_steps=1"],
+            "end after the last step, --config.num_steps=400: lower one of them",
+        ),
+        (
+            ["--config=configs/profile_quantize.py:smoke", "--config.modes=eval"],
+            "--config.modes=('eval',) must be one or more of assign, encode, train",
+        ),
         ([RQVAE, "--config.accumulation=0"], "--config.accumulation=0 must be at least 1"),
         ([RQVAE, "--config.optimizer.clip_norm=-1.0"], "optimizer.clip_norm=-1.0 must be at least"),
         (

@@ -291,6 +291,28 @@ def test_patience_used_up_is_remembered(tmp_path):
     assert result.step == 10 and lines(tmp_path)[-1]["step"] == 30
 
 
+def test_a_traced_run_ends_like_one_that_was_not(tmp_path, caplog):
+    caplog.set_level("INFO", logger="genrec_jax")
+    whole = fit(tmp_path / "whole", num_steps=20)
+    # Of dispatches that end at 4, 8, 10, 14, 18 and 20; the first of a length compiles.
+    profile = profiling.Interval(range(9, 15), tmp_path / "traces")
+    traced = fit(tmp_path / "traced", num_steps=20, profile=profile)
+    np.testing.assert_array_equal(traced.params["w"], whole.params["w"])
+    assert without_time(traced.metrics) == without_time(whole.metrics)
+    assert lines(tmp_path / "traced") == lines(tmp_path / "whole")
+    folders = sorted(path.name for path in profile.directory.iterdir())
+    assert folders == ["steps_10_to_13", "steps_14_to_17", "steps_8_to_9"]
+    for name in folders:
+        assert "| update |" in (profile.directory / name / "scopes.md").read_text()
+        assert len(list((profile.directory / name).rglob("perfetto_trace.json.gz"))) == 1
+    assert "traced steps 10 to 13 (" in caplog.text
+    # A run that is taken up behind the steps traces nothing.
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "again", [1.0, 1.0, None])
+    fit(tmp_path / "again", profile=profile._replace(directory=tmp_path / "no"))
+    assert not (tmp_path / "no").exists()
+
+
 def test_other_data_are_refused(tmp_path):
     fit(tmp_path, num_steps=10)
     with pytest.raises(UserError, match="was trained on other data"):
