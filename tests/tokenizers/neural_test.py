@@ -57,7 +57,11 @@ def test_an_interrupted_run_with_averages_ends_like_one_that_was_not(tmp_path):
     whole, _ = train(tmp_path / "whole", **EMA | {"eval_every": 15})
     with pytest.raises(KeyboardInterrupt):  # at step 45, after the checkpoint of step 30
         train(tmp_path / "again", stop_at=3, **EMA | {"eval_every": 15})
-    again, _ = train(tmp_path / "again", **EMA | {"eval_every": 15})
+    # It may be traced meanwhile.
+    profile = {"profile.first_step": 30, "profile.num_steps": 5}
+    again, _ = train(tmp_path / "again", **EMA | {"eval_every": 15} | profile)
+    (trace,) = (tmp_path / "again" / "profile").iterdir()
+    assert "| level_0/distances |" in (trace / "scopes.md").read_text()
     jax.tree.map(np.testing.assert_array_equal, again, whole)
 
 
