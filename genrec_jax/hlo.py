@@ -21,7 +21,7 @@ _KERNEL = "triton|mosaic|pallas|tpu_custom_call"  # targets of kernels written b
 _SLICES = {"slice", "dynamic-slice", "gather"}  # read a part of their first operand
 # Parts of an op_name that JAX puts there itself.
 _NO_SCOPE = re.compile(
-    r"while|body|cond|closed_call|checkpoint|rematted_computation|shard_map|pjit|"
+    r"while|body|cond|closed_call|eval_jaxpr|checkpoint|rematted_computation|shard_map|pjit|"
     r"custom_[jv]{2}p_call|branch_\d+_fun|"
 )
 _HEADER = re.compile(r"(ENTRY )?%?([\w.-]+) \(.*\{$")

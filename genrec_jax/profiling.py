@@ -8,6 +8,7 @@ import logging
 import pathlib
 import shutil
 import time
+import warnings
 from collections.abc import Callable, Container
 from typing import Any, NamedTuple
 
@@ -138,31 +139,36 @@ def instruction_times(
         module: the program's name.
         callers: instructions that do not count, see `hlo.callers`.
     """
-    planes = list(jax.profiler.ProfileData.from_file(str(path)).planes)
+    data = jax.profiler.ProfileData.from_file(str(path))  # must outlive what is read of it
+    planes = list(data.planes)
     devices = [plane for plane in planes if plane.name.startswith(("/device:GPU", "/device:TPU"))]
+    num_devices = len(devices) or 1
     found: dict[str, tuple[float, int]] = {}
     for plane in devices or planes:
-        events = []
-        for line in _lines(plane):
-            for event in line.events:
-                stats = dict(event.stats)
-                name = stats.get("hlo_op")
-                if name and stats.get("hlo_module") == module and name not in callers:
-                    events.append((event.start_ns, event.end_ns, name))
+        events = [event for event in _events(plane, module) if event[2] not in callers]
         if not events:
             continue
         starts, ends, names = zip(*events, strict=True)
         for name, share in zip(names, shares(np.array(starts), np.array(ends)), strict=True):
             seconds, count = found.get(name, (0.0, 0))
-            found[name] = seconds + share * 1e-9 / (len(devices) or 1), count + 1
-    num_devices = len(devices) or 1
+            found[name] = seconds + share * 1e-9 / num_devices, count + 1
     return {name: (seconds, count // num_devices) for name, (seconds, count) in found.items()}
 
 
-def _lines(plane) -> list:
-    """Returns the lines of what ran; on GPUs these are the streams, which others summarise."""
+def _events(plane, module: str) -> list[tuple[float, float, str]]:
+    """Returns start and end in nanoseconds and the instruction of the program's events."""
     lines = list(plane.lines)
-    return [line for line in lines if line.name.startswith("Stream")] or lines
+    # On GPUs the streams are what ran; other lines are summaries of them.
+    lines = [line for line in lines if line.name.startswith("Stream")] or lines
+    found = []
+    with warnings.catch_warnings():
+        # Python 3.12 dislikes the types of jaxlib, which ends the process if warnings are errors.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        for event in (event for line in lines for event in line.events):
+            stats = dict(event.stats)
+            if stats.get("hlo_module") == module and stats.get("hlo_op"):
+                found.append((event.start_ns, event.end_ns, stats["hlo_op"]))
+    return found
 
 
 def shares(starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
