@@ -263,6 +263,28 @@ def time_by_scope(path: str | os.PathLike, report: dict) -> None:
     _save(drawing, path)
 
 
+def timeline(path: str | os.PathLike, spans: Sequence[tuple[float, float, str]]) -> None:
+    """Draws when each scope ran, a row for each, in the order of their starts.
+
+    Args:
+        path: of the picture.
+        spans: start and end in seconds, and scope.
+    """
+    scopes = list(dict.fromkeys(scope for *_, scope in sorted(spans)))
+    drawing = figure.Figure((10, 0.25 * len(scopes) + 0.9), layout="constrained")
+    axis = drawing.subplots()
+    for y, scope in enumerate(scopes):
+        bars = [(a * 1e3, (b - a) * 1e3) for a, b, own in spans if own == scope]
+        axis.broken_barh(bars, (y - 0.4, 0.8), color=_COLOUR, linewidth=0.6)
+    axis.set_yticks(range(len(scopes)), [scope or "(none)" for scope in scopes], fontsize=8)
+    axis.invert_yaxis()
+    axis.set_xlabel("ms since the call's first instruction", fontsize=9)
+    axis.tick_params(axis="x", labelsize=8)
+    axis.grid(axis="x", color=_FAINT, linewidth=0.3)
+    axis.spines[["top", "right"]].set_visible(False)
+    _save(drawing, path)
+
+
 def _sizes(case: dict) -> str:
     return case["case"].removeprefix(f"{case['mode']}-")
 

@@ -139,15 +139,10 @@ def instruction_times(
         module: the program's name.
         callers: instructions that do not count, see `hlo.callers`.
     """
-    data = jax.profiler.ProfileData.from_file(str(path))  # must outlive what is read of it
-    planes = list(data.planes)
-    devices = [plane for plane in planes if plane.name.startswith(("/device:GPU", "/device:TPU"))]
+    devices = _events(path, module, callers)
     num_devices = len(devices) or 1
     found: dict[str, tuple[float, int]] = {}
-    for plane in devices or planes:
-        events = [event for event in _events(plane, module) if event[2] not in callers]
-        if not events:
-            continue
+    for events in devices:
         starts, ends, names = zip(*events, strict=True)
         for name, share in zip(names, shares(np.array(starts), np.array(ends)), strict=True):
             seconds, count = found.get(name, (0.0, 0))
@@ -155,19 +150,52 @@ def instruction_times(
     return {name: (seconds, count // num_devices) for name, (seconds, count) in found.items()}
 
 
-def _events(plane, module: str) -> list[tuple[float, float, str]]:
-    """Returns start and end in nanoseconds and the instruction of the program's events."""
-    lines = list(plane.lines)
-    # On GPUs the streams are what ran; other lines are summaries of them.
-    lines = [line for line in lines if line.name.startswith("Stream")] or lines
+def spans(
+    program: hlo.Program, works: dict[str, hlo.Work], directory: pathlib.Path, num_calls: int
+) -> list[tuple[float, float, str]]:
+    """Returns the last call of a trace: start and end in seconds and scope of what ran.
+
+    Arguments are those of `by_scope`. Of several devices it is the first.
+    """
+    (path,) = directory.rglob("*.xplane.pb")
+    devices = _events(path, program.name, hlo.callers(program))
+    if not devices:
+        return []
+    events = sorted(devices[0])
+    events = events[len(events) * (num_calls - 1) // num_calls :]
+    first = events[0][0]
+    return [
+        ((start - first) * 1e-9, (end - first) * 1e-9, works.get(name, _UNKNOWN).scope)
+        for start, end, name in events
+    ]
+
+
+def _events(
+    path: pathlib.Path, module: str, callers: Container[str]
+) -> list[list[tuple[float, float, str]]]:
+    """Returns for each device start and end in nanoseconds and instruction of all that ran.
+
+    The arguments are those of `instruction_times`. All CPUs are one device.
+    """
+    data = jax.profiler.ProfileData.from_file(str(path))  # must outlive what is read of it
+    planes = list(data.planes)
+    devices = [plane for plane in planes if plane.name.startswith(("/device:GPU", "/device:TPU"))]
     found = []
-    with warnings.catch_warnings():
-        # Python 3.12 dislikes the types of jaxlib, which ends the process if warnings are errors.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        for event in (event for line in lines for event in line.events):
-            stats = dict(event.stats)
-            if stats.get("hlo_module") == module and stats.get("hlo_op"):
-                found.append((event.start_ns, event.end_ns, stats["hlo_op"]))
+    for plane in devices or planes:
+        lines = list(plane.lines)
+        # On GPUs the streams are what ran; other lines are summaries of them.
+        lines = [line for line in lines if line.name.startswith("Stream")] or lines
+        events = []
+        with warnings.catch_warnings():
+            # Python 3.12 dislikes jaxlib's types, which ends the process if warnings are errors.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            for event in (event for line in lines for event in line.events):
+                stats = dict(event.stats)
+                name = stats.get("hlo_op")
+                if name and stats.get("hlo_module") == module and name not in callers:
+                    events.append((event.start_ns, event.end_ns, name))
+        if events:
+            found.append(events)
     return found
 
 

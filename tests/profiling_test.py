@@ -40,7 +40,16 @@ def test_scopes_of_a_traced_function_have_its_time(tmp_path):
     assert 3 * sum(row.seconds for row in rows) <= seconds
     assert by_name["products"].flops == {"float32": 2 * 256**3}
     assert by_name["products"].bytes >= 2 * 4 * 256**2
+    spans = profiling.spans(program, hlo.work(program), tmp_path, num_calls=3)
+    assert len(spans) * 3 == len(np.concatenate(profiling._events(*of_trace(tmp_path, program))))
+    assert {scope for *_, scope in spans} == set(by_name) and spans[0][0] == 0
+    assert all(start < end for start, end, _ in spans)
     assert profiling.table(rows).splitlines()[2].startswith(f"| {rows[0].scope} | ")
+
+
+def of_trace(directory, program):
+    (path,) = directory.rglob("*.xplane.pb")
+    return path, program.name, hlo.callers(program)
 
 
 def test_a_trace_replaces_the_one_before(tmp_path):

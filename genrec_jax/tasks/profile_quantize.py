@@ -1,6 +1,7 @@
 """Stage `profile_quantize`: where the time of quantising goes, for many shapes.
 
-Of each case, in a folder of its own: the optimised HLO (`hlo.txt`) and a trace. Of all together:
+Of each case, in a folder of its own: the optimised HLO (`hlo.txt`), a trace, and a picture of a
+call in it (`timeline.png`). Of all together:
 `report.json`, the same in words as `report.md`, and the pictures `roofline.png` and `time.png`.
 
 E embedding width   C code width   Q levels   K codebook size
@@ -127,6 +128,8 @@ def _profile(
     products = case.batch_size * case.num_levels * case.codebook_size * config.model.code_dim
     work = hlo.work(program, kernel_flops={"float32_highest": 2 * products})
     rows = profiling.by_scope(program, work, directory, config.num_traced_calls)
+    spans = profiling.spans(program, work, directory, config.num_traced_calls)
+    pictures.timeline(directory / "timeline.png", spans)
     memory = _memory(call.compiled)
     # The whole call needs no more traffic than its arguments and its results.
     whole = profiling.Row(

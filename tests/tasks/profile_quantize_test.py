@@ -38,6 +38,7 @@ def check_files(workdir, metrics, cases):
     for mode in cases:
         name = f"{mode}-b32-k16-q2-xla"
         assert metrics[f"{name}/seconds"] == cases[mode]["seconds"] > 0
+        assert (workdir / name / "timeline.png").stat().st_size > 500
         assert (workdir / name / "hlo.txt").read_text().startswith("HloModule jit_")
         for pattern in ("*.xplane.pb", "perfetto_trace.json.gz"):
             assert len(list((workdir / name).rglob(pattern))) == 1
