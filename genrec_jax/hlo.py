@@ -247,11 +247,11 @@ def _inner(program: Program, instruction: Instruction) -> list[Instruction]:
 
 
 def _scope(program: Program, instruction: Instruction) -> str:
-    """Returns the scope of the product in a fusion, or else of its result."""
-    for part in _inner(program, instruction):
-        if part.opcode == "dot":
-            return scope(part.op_name)
-    return scope(instruction.op_name)
+    """Returns the scope of the product in a fusion, or else of its result, or of what is last."""
+    inner = _inner(program, instruction)
+    names = [part.op_name for part in inner if part.opcode == "dot"]
+    names += [instruction.op_name, *(part.op_name for part in reversed(inner))]
+    return next(filter(None, map(scope, names)), "")
 
 
 def _kind(instruction: Instruction) -> str:

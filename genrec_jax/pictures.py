@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib import colormaps, figure, lines, ticker
 from matplotlib.patches import Patch
 
-from genrec_jax import errors, files
+from genrec_jax import errors, files, tables
 from genrec_jax.evaluators import semantic_ids as evaluator
 from genrec_jax.evaluators.semantic_ids import Branch
 from genrec_jax.quantizers import health
@@ -250,7 +250,7 @@ def time_by_scope(path: str | os.PathLike, report: dict) -> None:
                 at = left + share / 2
                 axis.text(at, y, f"{share:.0%}", ha="center", va="center", fontsize=8)
             left += share
-    names = [f"{case['case']}\n{case['seconds'] * 1e3:,.3g} ms" for case in cases]
+    names = [f"{case['case']}\n{tables.three_digits(case['seconds'] * 1e3)} ms" for case in cases]
     axis.set_yticks(range(len(cases)), names, fontsize=8)
     axis.invert_yaxis()
     axis.set_xlim(0, 1)

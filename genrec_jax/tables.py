@@ -113,13 +113,18 @@ def profile_row(row: dict, case: dict) -> tuple[str, ...]:
     """Returns the texts of the columns for a case, or for one of its scopes."""
     traced = sum(scope["seconds"] for scope in case["scopes"])
     return (
-        f"{row['seconds'] * 1e3:,.3g}",
+        three_digits(row["seconds"] * 1e3),
         "" if row is case else f"{row['seconds'] / traced:.1%}",
         f"{row['num_kernels']:,}",
-        f"{sum(row['flops'].values()) / 1e9:,.3g}",
-        f"{row['bytes'] / 1e6:,.3g}",
+        three_digits(sum(row["flops"].values()) / 1e9),
+        three_digits(row["bytes"] / 1e6),
         f"{row['share_of_floor']:.1%}",
     )
+
+
+def three_digits(value: float) -> str:
+    """Returns a number in three digits, or all before the point."""
+    return f"{value:,.0f}" if value >= 1_000 else f"{value:.3g}"
 
 
 def profile(report: dict) -> str:
