@@ -32,7 +32,7 @@ MODULE = r"""HloModule jit_f, is_scheduled=true, entry_computation_layout={(f32[
   %whole = f32[50,3]{1,0} parameter(0)
   %row = f32[1,3]{1,0} parameter(1)
   %at = s32[] parameter(2)
-  ROOT %update = f32[50,3]{1,0} dynamic-update-slice(%whole, %row, %at, %at)
+  ROOT %update = f32[50,3]{1,0} dynamic-update-slice(%whole, %row, %at, %at), metadata={op_name="jit(f)/update/dynamic_update_slice"}
 }
 
 %body (state: (s32[], bf16[4,3])) -> (s32[], bf16[4,3]) {
@@ -59,7 +59,7 @@ ENTRY %main.9 (x: f32[4,3], books: f32[3,8], table.1: f32[100,3], ids.1: s32[4,1
   %whole.1 = f32[50,3]{1,0} broadcast(%zero), dimensions={}
   %rows_fusion = f32[4,3]{1,0} fusion(%table.1, %ids.1), kind=kLoop, calls=%rows, metadata={op_name="jit(f)/jvp(level_1)/lookup/gather"}
   %row.1 = f32[1,3]{1,0} slice(%rows_fusion), slice={[0:1], [0:3]}
-  %put_fusion = f32[50,3]{1,0} fusion(%whole.1, %row.1, %zero), kind=kLoop, calls=%put, metadata={op_name="jit(f)/update/dynamic_update_slice"}
+  %put_fusion = f32[50,3]{1,0} fusion(%whole.1, %row.1, %zero), kind=kLoop, calls=%put, metadata={op_name="jit(f)/sub"}
   %half = bf16[4,3]{1,0} convert(%rows_fusion)
   %tuple.1 = (s32[], /*index=1*/bf16[4,3]{1,0}) tuple(%zero, %half)
   %loop = (s32[], bf16[4,3]{1,0}) while(%tuple.1), condition=%condition, body=%body, backend_config={"known_trip_count":{"n":"5"}}
@@ -112,6 +112,7 @@ def test_work_by_hand():
         "whole.1": hlo.Work("update", {}, 4 + 4 * 150, 1),
         "rows_fusion": hlo.Work("level_1/lookup", {}, 4 * (12 + 4) + 4 * 12, 1),
         "row.1": hlo.Work("update", {}, 4 * 3 + 4 * 3, 1),
+        # A fusion whose result has none is part of what is last in it.
         "put_fusion": hlo.Work("update", {}, 4 * 3 + 4 + 4 * 3, 1),
         "half": hlo.Work("", {}, 4 * 12 + 2 * 12, 1),
         "square": hlo.Work("encode (backward)", {"bfloat16": 2 * 4 * 4 * 3}, 2 * (12 + 16), 5),

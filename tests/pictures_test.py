@@ -71,3 +71,12 @@ def test_tree(tmp_path, num_levels):
     assert width == 2250
     num_leaves = {1: 4, 2: 12, 6: 24}[num_levels]
     assert height == pytest.approx(150 * (0.17 * (2.35 * num_leaves + 0.6 * 4) + 0.4), abs=1)
+
+
+def test_a_timeline_has_a_row_for_each_scope_at_its_time(tmp_path):
+    spans = [(0.0, 0.004, "level_0/distances"), (0.004, 0.008, "level_0/argmin")]
+    pictures.timeline(tmp_path / "timeline.png", [*spans, (0.006, 0.008, "level_0/distances")])
+    bars = heights(pixels(tmp_path / "timeline.png"), pictures._COLOUR)
+    bars = bars[bars > 0]
+    first, second, third = (int(bars[int(len(bars) * part)]) for part in (0.25, 0.6, 0.9))
+    assert first == second and third >= 2 * first - 1  # both rows are busy at the end

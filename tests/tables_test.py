@@ -1,5 +1,7 @@
 """Tables fit a terminal of 80 characters and say what was measured."""
 
+import pytest
+
 from genrec_jax import tables
 
 
@@ -84,3 +86,11 @@ def test_examples_without_a_target(capsys, monkeypatch):
     example = {"user_id": "u[1]", "history": [], "recommended": ["Soap"]}
     lines = printed(capsys, monkeypatch, tables.print_examples, [example])
     assert lines[0].rstrip() == "User u[1]"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.012345, "0.0123"), (2.5, "2.5"), (375.2, "375"), (999.4, "999"), (12345.6, "12,346")],
+)
+def test_numbers_of_three_digits(value, text):
+    assert tables.three_digits(value) == text
