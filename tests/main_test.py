@@ -79,10 +79,6 @@ FSQ, KMEANS = "--config=configs/fsq.py:smoke", "--config=configs/residual_kmeans
             [RQVAE, "--config.profile.first_step=400", "--config.profile.num_steps=1"],
             "end after the last step, --config.num_steps=400: lower one of them",
         ),
-        (
-            ["--config=configs/profile_quantize.py:smoke", "--config.modes=eval"],
-            "--config.modes=('eval',) must be one or more of assign, encode, train",
-        ),
         ([RQVAE, "--config.accumulation=0"], "--config.accumulation=0 must be at least 1"),
         ([RQVAE, "--config.optimizer.clip_norm=-1.0"], "optimizer.clip_norm=-1.0 must be at least"),
         (
@@ -210,6 +206,24 @@ def test_one_line_that_names_the_mistake_in_recommending(run, tmp_path, argument
 )
 def test_one_line_that_names_the_mistake_in_reporting(run, tmp_path, arguments, message):
     arguments = ["--config=configs/tokenizer_report.py", *arguments]
+    status, out, err = run(*arguments, f"--workdir={tmp_path}")
+    assert status == 2 and out == ""
+    (line,) = err.splitlines()
+    assert line.startswith("error: ") and message in line
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--config=configs/profile_quantize.py:beauty"], "takes smoke or no argument, not 'beau"),
+        (
+            ["--config=configs/profile_quantize.py:smoke", "--config.modes=eval"],
+            "--config.modes=('eval',) must be one or more of assign, encode, train",
+        ),
+    ],
+)
+def test_one_line_that_names_the_mistake_in_profiling(run, tmp_path, arguments, message):
     status, out, err = run(*arguments, f"--workdir={tmp_path}")
     assert status == 2 and out == ""
     (line,) = err.splitlines()
