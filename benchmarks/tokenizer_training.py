@@ -28,7 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import common, quantization
-from genrec_jax import optimizer, sharding
+from genrec_jax import optimizer, roofline, sharding
 from genrec_jax.tokenizers import codecs, neural
 
 _STEP, _LOOP = "step", "whole loop"
@@ -142,7 +142,7 @@ def _products(config) -> common.Case:
     """The products of as many steps as a dispatch has, each step's results kept till the next."""
     embedding_dim, steps = quantization.SENTENCE_DIM, config.steps_per_call
     shapes = product_shapes(config, embedding_dim)
-    precisions = [common.PRECISIONS[name][1] for name, *_ in shapes]
+    precisions = [roofline.PRECISIONS[name][1] for name, *_ in shapes]
     operands = [
         (jnp.full((m, k), 1.5, jnp.float32), jnp.full((k, n), 0.5, jnp.float32))
         for _, m, k, n in shapes

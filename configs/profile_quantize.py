@@ -26,7 +26,8 @@ def get_config(arg: str = "") -> ConfigDict:
 
     # One case for each combination of these.
     config.modes = ("assign", "encode", "train")  # latents or embeddings to codes; a training step
-    config.implementations = ("xla",)
+    # The accelerator's own kernel, or what stands in for it, and XLA's operations.
+    config.implementations = ("xla",) if smoke else ("auto", "xla")
     config.batch_sizes = (2_048,) if smoke else (640, 65_536)
     config.codebook_sizes = (64, 256) if smoke else (256, 2_048)
     config.num_levels = (3,)

@@ -41,6 +41,7 @@ class Evaluator:
                     codec.codewords(params),
                     distance=codec.distance,
                     balanced_levels=codec.balanced_levels,
+                    implementation="xla",  # written IDs are those of float32 products
                 )
                 x_hat = codec.decode(params, quantized.embedding)
             return (

@@ -53,6 +53,7 @@ class RQVAE(nnx.Module):
         normalize: whether latents and the first level's codewords have length 1.
         learns_codebooks: whether codewords have a loss of their own.
         balanced_levels: in training, see `residual.residual_quantize`.
+        implementation: how codes are found, see `residual.nearest_codes`.
         num_categorical: the last so many columns of the input are 0 or 1, see
             `losses.reconstruction`; the reconstruction of the others then has length 1, as in
             RQ-VAE-Recommender.
@@ -74,6 +75,7 @@ class RQVAE(nnx.Module):
         learns_codebooks: bool,
         balanced_levels: tuple[int, ...],
         num_categorical: int,
+        implementation: str = "auto",
         rngs: nnx.Rngs,
     ):
         dims = (embedding_dim, *hidden_dims, code_dim)
@@ -97,6 +99,7 @@ class RQVAE(nnx.Module):
         self.residual_gradient = residual_gradient
         self.balanced_levels = balanced_levels
         self.num_categorical = num_categorical
+        self.implementation = implementation
 
     @jax.named_scope("encode")
     def encode(self, x: jax.Array) -> jax.Array:
@@ -141,7 +144,9 @@ class RQVAE(nnx.Module):
         """
         latents, codewords = self.encode(x), self.codewords()
         if rng is None:
-            quantized = residual.residual_quantize(latents, codewords, distance=self.distance)
+            quantized = residual.residual_quantize(
+                latents, codewords, distance=self.distance, implementation=self.implementation
+            )
         else:
             if self.estimator == "gumbel" and uniform is None:
                 uniform = jax.random.uniform(rng, (len(codewords), len(x), max(self.level_sizes)))
@@ -154,6 +159,7 @@ class RQVAE(nnx.Module):
                 balanced_levels=self.balanced_levels,
                 temperature=temperature,
                 uniform=uniform,
+                implementation=self.implementation,
             )
         x_hat = self.decode(quantized.embedding)
         return Output(

@@ -33,9 +33,6 @@ from genrec_jax.errors import UserError
 from genrec_jax.quantizers import residual, vector
 from genrec_jax.tokenizers import codecs, neural
 
-# How the codes are found: what to ask `residual.residual_quantize` for.
-IMPLEMENTATIONS: dict[str, dict[str, Any]] = {"xla": {}}
-
 _MINIMA = {
     "seed": 0,
     "embedding_dim": 1,
@@ -45,7 +42,7 @@ _MINIMA = {
     "min_seconds": 0,
 } | {f"optimizer.{name}": minimum for name, minimum in optimizer.MINIMA.items()}
 _LISTS = ("batch_sizes", "codebook_sizes", "num_levels")
-_EXAMPLES = {"modes": "assign,train", "implementations": "xla", "num_levels": "3,4"}
+_EXAMPLES = {"modes": "assign,train", "implementations": "auto,xla", "num_levels": "3,4"}
 
 
 class Case(NamedTuple):
@@ -97,7 +94,7 @@ def _check(config) -> None:
     """Refuses what would only fail later, before anything is computed."""
     checks.at_least(config, _MINIMA)
     checks.choice(config, "model.distance", tuple(vector.DISTANCES))
-    known = {"modes": _MODES, "implementations": IMPLEMENTATIONS}
+    known = {"modes": _MODES, "implementations": residual.IMPLEMENTATIONS}
     for key in (*known, *_LISTS):
         values, example = config[key], _EXAMPLES.get(key, "256,512")
         if key in known:
@@ -192,7 +189,7 @@ def _assign(config, case: Case) -> Call:
             latents,
             list(codebooks),
             distance=config.model.distance,
-            **IMPLEMENTATIONS[case.implementation],
+            implementation=case.implementation,
         ).ids
 
     return _compiled(assign, latents, codebooks)
@@ -212,7 +209,7 @@ def _encode(config, case: Case) -> Call:
                 module.encode(embeddings),
                 module.codewords(),
                 distance=config.model.distance,
-                **IMPLEMENTATIONS[case.implementation],
+                implementation=case.implementation,
             ).ids
 
     return _compiled(encode, params, embeddings)
@@ -258,8 +255,9 @@ def _settings(config, case: Case) -> dict[str, Any]:
         "num_levels": case.num_levels,
         "codebook_size": case.codebook_size,
         "level_sizes": (),
+        "implementation": case.implementation,
     }
-    return config.model.to_dict() | sizes | IMPLEMENTATIONS[case.implementation]
+    return config.model.to_dict() | sizes
 
 
 def _compiled(function: Callable, *args: Any) -> Call:

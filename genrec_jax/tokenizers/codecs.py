@@ -81,6 +81,7 @@ def _rqvae(settings: Mapping[str, Any], embedding_dim: int) -> tuple[layers.Mode
         level_sizes=level_sizes,
         learns_codebooks=settings["codebook_ema"] == 0,
         balanced_levels=balanced_levels(settings["train_balance"], len(level_sizes)),
+        implementation=settings.get("implementation", "auto"),  # profiles alone give it
         **{name: settings[name] for name in names.split()},
     )
     codec = of_model(model, level_sizes)._replace(
