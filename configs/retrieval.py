@@ -48,6 +48,7 @@ def get_config(arg: str = "") -> ConfigDict:
     # Training. Samples are every prefix of every training history ("prefixes"), or one random part
     # of each history an epoch ("subsequences").
     config.samples = "prefixes"
+    config.packed = True  # short histories share rows, so that hardly any places are empty
     config.num_steps = 45_000
     config.batch_size = 256
     config.accumulation = 1

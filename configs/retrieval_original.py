@@ -21,6 +21,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.model.positions = "learned"
     config.model.dropout = 0.3
     config.samples = "subsequences"
+    config.packed = False
     config.tokenizer_config.collisions = "extra_code"
     config.optimizer.schedule = "inverse_sqrt"
     if dataset != "synthetic" and not smoke:

@@ -30,6 +30,17 @@ def choice(config: ConfigDict, key: str, choices: Sequence[str]) -> None:
         raise UserError(f"--config.{key}={value!r} is unknown: choose one of {', '.join(choices)}")
 
 
+def needs(config: ConfigDict, key: str, wanted: dict[str, object], instead: object) -> None:
+    """Raises UserError for the first setting that is not as wanted by what `key` turns on."""
+    for other, value in wanted.items():
+        found = _get(config, other)
+        if _get(config, key) and found != value:
+            raise UserError(
+                f"--config.{key}={_get(config, key)} needs --config.{other}={value}, not {found}: "
+                f"give it, or --config.{key}={instead}"
+            )
+
+
 def stack(config: ConfigDict, key: str) -> None:
     """Raises UserError for the first setting of a stack of layers that is out of range."""
     sizes = ("dim", "num_heads", "hidden_dim", "num_layers")

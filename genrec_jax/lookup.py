@@ -23,6 +23,32 @@ def take_rows(table: jax.Array, ids: jax.Array) -> jax.Array:
     return table[ids]
 
 
+@jax.custom_vjp
+def move_rows(x: jax.Array, source: jax.Array, sink: jax.Array) -> jax.Array:
+    """Returns `x[source]`, and zeros where `source` is below 0.
+
+    No row of x is taken twice, so the gradient is a look-up too: by `sink`, which tells where each
+    row of x went, below 0 for nowhere.
+
+    Args:
+        x: [A, ...].
+        source: [B] int32.
+        sink: [A] int32.
+    """
+    return _rows_or_zeros(x, source)
+
+
+def _rows_or_zeros(x, places):
+    is_there = (places >= 0).reshape(-1, *(1,) * (x.ndim - 1))
+    return jnp.where(is_there, x[jnp.maximum(places, 0)], 0)
+
+
+move_rows.defvjp(
+    lambda x, source, sink: (_rows_or_zeros(x, source), sink),
+    lambda sink, grad: (_rows_or_zeros(grad, sink), None, None),
+)
+
+
 def _forward(table, ids):
     return table[ids], (table, ids)
 

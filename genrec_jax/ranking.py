@@ -16,6 +16,7 @@ from pyarrow import parquet
 
 from genrec_jax import checkpoint, checks, files, optimizer, profiling, sharding, train
 from genrec_jax import metrics as metrics_lib
+from genrec_jax.data import batches
 from genrec_jax.data import corpus as corpus_lib
 from genrec_jax.data.corpus import Corpus, Samples
 from genrec_jax.data.packing import Rows
@@ -50,6 +51,7 @@ class Ranker(NamedTuple):
     meta: dict[str, Any]  # to export beside what all kinds do
     # Ways to search with parts of the model, which are tested too, by the prefix of their metrics.
     parts: dict[str, Searcher]
+    packing: batches.Packing | None = None  # of samples that are not packed yet
 
 
 def check(config, minima: dict[str, float]) -> None:
@@ -123,6 +125,7 @@ def run(
         data_fingerprint=" ".join([interactions, *map(files.digest, ranker.arrays.values())]),
         num_samples=len(ranker.samples),
         batch_size=config.batch_size,
+        packing=ranker.packing,
         accumulation=config.accumulation,
         ema_decay=config.ema_decay,
         rules=None,

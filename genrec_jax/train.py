@@ -34,7 +34,7 @@ MINIMA = {
     "profile.num_steps": 0,
 } | {f"optimizer.{name}": minimum for name, minimum in optimizer.MINIMA.items()}
 
-# (params, data, indices [B], step, rng) -> (loss, (metrics, observations))
+# (params, data, indices [B] or, packed, [G, R, M], step, rng) -> (loss, (metrics, observations))
 LossFn = Callable[
     [Any, Any, jax.Array, jax.Array, jax.Array],
     tuple[jax.Array, tuple[dict[str, jax.Array], Any]],
@@ -80,7 +80,7 @@ def make_train_superbatch(
         return jax.value_and_grad(loss_fn, has_aux=True)(params, data, indices, step, rng)
 
     def accumulated_gradients(params, data, indices, step, rng):
-        parts = indices.reshape(accumulation, -1)
+        parts = indices.reshape(accumulation, -1, *indices.shape[1:])
         parts = jax.lax.with_sharding_constraint(parts, sharding.over_rows(mesh, row_axis=1))
 
         def add(total, numbered_part):
@@ -142,6 +142,7 @@ def fit(
     data_fingerprint: str,
     num_samples: int,
     batch_size: int,
+    packing: batches.Packing | None,
     accumulation: int,
     ema_decay: float,
     rules: Rules | None,
@@ -168,6 +169,7 @@ def fit(
         data_fingerprint: a run is not taken up with other data.
         num_samples: how many samples there are.
         batch_size: samples an update, over all devices.
+        packing: how the samples of a batch share rows, if they do.
         accumulation: parts of a batch that are computed one after the other.
         ema_decay: if not 0, evaluations see, and the result is, an exponential moving average of
             the parameters with this decay a step.
@@ -201,6 +203,7 @@ def fit(
         seed=seed,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
+        packing=packing,
     )
 
     def make_state(rng, data):

@@ -29,3 +29,16 @@ def test_a_choice_names_the_choices():
     checks.choice(CONFIG, "model.dtype", ("auto", "float32"))
     with pytest.raises(UserError, match=r"model.dtype='float32' is unknown: choose one of auto, b"):
         checks.choice(CONFIG, "model.dtype", ("auto", "bfloat16"))
+
+
+def test_what_a_setting_needs():
+    config = ConfigDict({"packed": True, "model": {"positions": "learned"}})
+    wanted = {"model.positions": "relative"}
+    message = (
+        "--config.packed=True needs --config.model.positions=relative, not learned: give it, or "
+        "--config.packed=False"
+    )
+    with pytest.raises(UserError, match=message):
+        checks.needs(config, "packed", wanted, instead=False)
+    config.packed = False
+    checks.needs(config, "packed", wanted, instead=False)

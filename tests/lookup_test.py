@@ -34,3 +34,12 @@ def test_gradient_of_half_precision_is_summed_in_float32():
     ids = jnp.zeros(1000, jnp.int32)
     grad = jax.grad(lambda t: lookup.take_rows(t, ids).sum().astype(jnp.float32))(table)
     assert float(grad[0, 0]) == 1000.0  # in bfloat16 the sum would stop at 256
+
+
+def test_rows_that_move_and_their_gradient():
+    source, sink = jnp.array([2, -1, 0]), jnp.array([2, -1, 0, -1])
+    moved = lookup.move_rows(TABLE, source, sink)
+    np.testing.assert_array_equal(moved, [TABLE[2], [0, 0, 0], TABLE[0]])
+    weight = WEIGHT[0, :3]
+    grad = jax.grad(lambda x: jnp.sum(weight * lookup.move_rows(x, source, sink)))(TABLE)
+    np.testing.assert_array_equal(grad, [weight[2], [0, 0, 0], weight[0], [0, 0, 0]])

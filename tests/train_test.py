@@ -154,6 +154,7 @@ def fit(workdir, scores=None, *, select=None, patience=0, num_steps=40, loss=los
         "data_fingerprint": "here",
         "num_samples": NUM_SAMPLES,
         "batch_size": BATCH,
+        "packing": None,
         "accumulation": 1,
         "ema_decay": 0.0,
         "rules": None,

@@ -5,13 +5,36 @@ The stream of samples is epoch after epoch, each a permutation of its own; step 
 used exactly once and no batch is short. An element of the pipeline is a superbatch, the batches
 of all steps of one dispatch. Each process gets its columns of every batch, so the batches do not
 depend on the number of processes.
+
+Packed, the samples of a batch share rows, see `Packing`. Every 64 steps the samples are then dealt
+out anew by their lengths, so that all batches have as many items but for a handful, and one shape
+fits them.
 """
 
 import functools
+import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import grain
 import numpy as np
+
+from genrec_jax.data import packing as packing_lib
+
+NOBODY = -1  # in a slot of a row that holds no sample
+_DEALT_STEPS = 64
+
+
+class Packing(NamedTuple):
+    """How the samples of a batch share rows.
+
+    A batch is dealt out to shards, each with rows of its own; so a device needs no other's rows.
+    """
+
+    lengths: np.ndarray  # [S] items of each sample
+    row_length: int  # L, items of a row
+    most: int  # M, samples of a row
+    num_shards: int  # G, over all processes
 
 
 class _Superbatches:
@@ -31,18 +54,85 @@ class _Superbatches:
         return len(self._boundaries) - 1
 
     def __getitem__(self, number):
-        first, last = self._boundaries[number], self._boundaries[number + 1]
+        steps = self._boundaries[number], self._boundaries[number + 1]
+        return self.stream(*steps)[:, self._columns]
+
+    def stream(self, first: int, last: int) -> np.ndarray:
+        """Returns [last - first, batch size] int32: the batches of these steps."""
         places = np.arange(first * self._batch_size, last * self._batch_size)
         epochs, places = np.divmod(places, self._num_samples)
         indices = np.empty(len(places), np.int32)
         for epoch in np.unique(epochs):
             here = epochs == epoch
             indices[here] = self._permutation(int(epoch))[places[here]]
-        return indices.reshape(-1, self._batch_size)[:, self._columns]
+        return indices.reshape(-1, self._batch_size)
 
     def _permute(self, epoch):
         rng = np.random.default_rng((self._seed, epoch))
         return rng.permutation(self._num_samples).astype(np.int32)
+
+
+class _PackedSuperbatches:
+    """Superbatches whose samples share rows, of the same stream."""
+
+    def __init__(self, superbatches, packing, boundaries, process_index, process_count):
+        self._superbatches, self._packing = superbatches, packing
+        self._boundaries = boundaries
+        share = packing.num_shards // process_count
+        self._shards = slice(process_index * share, (process_index + 1) * share)
+        self._dealt = functools.lru_cache(maxsize=2)(self._deal)
+
+    def __len__(self):
+        return len(self._boundaries) - 1
+
+    def __getitem__(self, number):
+        steps = range(self._boundaries[number], self._boundaries[number + 1])
+        packed = [self._packed(step) for step in steps]
+        # All superbatches have the first ones' shape, unless one needs more rows than expected.
+        needed = max(len(rows) for shards in packed for rows in shards)
+        num_rows = max(self._expected_rows, _rounded_up(needed))
+        packing = self._packing
+        slots = np.full((len(steps), packing.num_shards, num_rows, packing.most), NOBODY, np.int32)
+        for step, shards in enumerate(packed):
+            for shard, rows in enumerate(shards):
+                for row, samples in enumerate(rows):
+                    slots[step, shard, row, : len(samples)] = samples
+        return slots[:, self._shards]
+
+    @functools.cached_property
+    def _expected_rows(self) -> int:
+        shards = (shard for step in range(_DEALT_STEPS) for shard in self._packed(step))
+        return _rounded_up(math.ceil(1.02 * max(map(len, shards))))
+
+    def _packed(self, step: int) -> list[list[np.ndarray]]:
+        """Returns the samples of each row of each shard.
+
+        Every process packs the shards of all, to know how many rows the fullest needs.
+        """
+        batch = self._dealt(step // _DEALT_STEPS)[step % _DEALT_STEPS]
+        num_shards = self._packing.num_shards
+        return [_rows_of(batch[shard::num_shards], self._packing) for shard in range(num_shards)]
+
+    def _deal(self, group: int) -> np.ndarray:
+        """Returns [64, batch size]: the samples of so many steps, each batch by length."""
+        first = group * _DEALT_STEPS
+        samples = self._superbatches.stream(first, first + _DEALT_STEPS).reshape(-1)
+        order = np.argsort(self._packing.lengths[samples], kind="stable")
+        ranks = samples[order].reshape(-1, _DEALT_STEPS)
+        ranks[1::2] = ranks[1::2, ::-1].copy()  # to and fro, so that none gets the longer ones
+        return ranks.T
+
+
+def _rows_of(samples: np.ndarray, packing: Packing) -> list[np.ndarray]:
+    sizes = packing.lengths[samples].tolist()
+    rows = packing_lib.best_fit(sizes, packing.row_length, packing.most)
+    return [samples[row] for row in rows]
+
+
+def _rounded_up(num_rows: int) -> int:
+    """Returns the next multiple of a power of two that is an eighth of it at most: few shapes."""
+    step = 1 << max(num_rows.bit_length() - 4, 0)
+    return -(-num_rows // step) * step
 
 
 def boundaries(num_steps: int, steps_per_call: int, periods: Sequence[int]) -> list[int]:
@@ -67,12 +157,18 @@ def superbatches(
     seed: int,
     process_index: int,
     process_count: int,
+    packing: Packing | None = None,
 ) -> grain.DatasetIterator:
     """Returns an iterator of [steps, batch_size / process_count] int32 sample numbers.
 
-    Its state (`get_state`, `set_state`) is the number of the next superbatch.
+    With `packing` they are [steps, G / process_count, rows, M], and `NOBODY` where a slot is free.
+    How many rows there are may differ between superbatches. Its state (`get_state`, `set_state`) is
+    the number of the next superbatch.
     """
-    source = _Superbatches(num_samples, batch_size, boundaries, seed, process_index, process_count)
-    # Index arithmetic is too cheap to share between threads; one prepares ahead of the device.
+    process = (process_index, process_count)
+    source = _Superbatches(num_samples, batch_size, boundaries, seed, *process)
+    if packing:
+        source = _PackedSuperbatches(source, packing, boundaries, *process)
+    # Too cheap to share between threads; one prepares ahead of the device.
     options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
     return iter(grain.MapDataset.source(source).to_iter_dataset(options))

@@ -25,6 +25,31 @@ def gather(
     return jnp.where(mask, items[jnp.where(mask, places, 0)], 0), mask
 
 
+def gather_rows(
+    items: jax.Array, start: jax.Array, target: jax.Array, is_there: jax.Array, length: int
+) -> tuple[jax.Array, jax.Array]:
+    """Returns rows in which the last items of several histories follow each other.
+
+    Args:
+        items: [N] int32, all users' items one after the other.
+        start: [R, M] int32 places where each row's histories begin.
+        target: [R, M] int32 places just after them.
+        is_there: [R, M] bool, whether there is such a history.
+        length: L; a history's last L items count, and those of a row are L at most.
+
+    Returns:
+        history: [R, L] int32 items; anything where there is none.
+        segments: [R, L] int32 which of its row's histories each item is of; M where there is none.
+    """
+    most = start.shape[1]
+    sizes = jnp.where(is_there, jnp.minimum(target - start, length), 0)
+    ends = jnp.cumsum(sizes, axis=1)  # [R, M]
+    places = jnp.arange(length)
+    segments = jnp.sum(places[:, None] >= ends[:, None], axis=-1, dtype=jnp.int32)  # [R, L]
+    shifts = jnp.take_along_axis(target - ends, jnp.minimum(segments, most - 1), axis=1)
+    return items[jnp.where(segments < most, shifts + places, 0)], segments
+
+
 def draw_subsequences(
     rng: jax.Array, start: jax.Array, last: jax.Array, max_history: int
 ) -> tuple[jax.Array, jax.Array]:

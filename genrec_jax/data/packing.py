@@ -7,6 +7,7 @@ R rows   L places of a row
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -51,12 +52,31 @@ def pack(starts: np.ndarray, ends: np.ndarray, length: int) -> Rows:
         for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
         for first in range(start, end - 1, length - 1)
     ]
-    parts.sort(key=lambda part: part[0] - part[1])
-    rows: list[list[tuple[int, int]]] = []
+    rows = best_fit([end - first for first, end in parts], length, length)
+    places = np.zeros((len(rows), length), np.int32)
+    segments = np.full((len(rows), length), NOWHERE, np.int32)
+    for row, held in enumerate(rows):
+        filled = 0
+        for segment, number in enumerate(held):
+            first, end = parts[number]
+            after = filled + end - first
+            places[row, filled:after] = np.arange(first, end)
+            segments[row, filled:after] = segment
+            filled = after
+    return Rows(places, segments)
+
+
+def best_fit(sizes: Sequence[int], length: int, most: int) -> list[list[int]]:
+    """Returns rows of numbers of `sizes`, which sum to `length` at most in each.
+
+    The largest go first, each into the fullest row that has room for it (best fit, decreasing), if
+    it holds less than `most`.
+    """
+    rows: list[list[int]] = []
     with_room: list[list[int]] = [[] for _ in range(length + 1)]  # rows by their free places
     rooms = 0  # bit r is set if there are rows with r free places
-    for first, end in parts:
-        size = end - first
+    for number in sorted(range(len(sizes)), key=lambda number: -sizes[number]):
+        size = sizes[number]
         fitting = rooms >> size
         if fitting:
             room = size + (fitting & -fitting).bit_length() - 1
@@ -66,19 +86,11 @@ def pack(starts: np.ndarray, ends: np.ndarray, length: int) -> Rows:
         else:
             room, row = length, len(rows)
             rows.append([])
-        rows[row].append((first, end))
-        with_room[room - size].append(row)
-        rooms |= 1 << (room - size)
-    places = np.zeros((len(rows), length), np.int32)
-    segments = np.full((len(rows), length), NOWHERE, np.int32)
-    for row, held in enumerate(rows):
-        filled = 0
-        for segment, (first, end) in enumerate(held):
-            after = filled + end - first
-            places[row, filled:after] = np.arange(first, end)
-            segments[row, filled:after] = segment
-            filled = after
-    return Rows(places, segments)
+        rows[row].append(number)
+        if len(rows[row]) < most:
+            with_room[room - size].append(row)
+            rooms |= 1 << (room - size)
+    return rows
 
 
 def mean_targets(rows: Rows) -> float:

@@ -25,7 +25,8 @@ class Memory(NamedTuple):
     """What the encoder hands to the decoder."""
 
     states: jax.Array  # [B, S, D]
-    mask: jax.Array  # [B, S] bool
+    mask: jax.Array  # [B, S] bool; of rows that samples share, [R, 1, M * Q, S]
+    slots: transformer.Slots | None = None  # where the samples are, if they share rows
 
 
 class EncoderDecoder(nnx.Module):
@@ -115,14 +116,41 @@ class EncoderDecoder(nnx.Module):
         `codes`, `mask` and `users` are those of `encode`; `rng` is for dropout, None for none.
         """
         rngs = None if rng is None else nnx.Rngs(dropout=rng)
-        logits = self.decode(targets, self.encode(codes, mask, users, rngs), rngs)
+        return self._losses(targets, self.encode(codes, mask, users, rngs), rngs)
+
+    def packed_losses(
+        self,
+        codes: jax.Array,
+        segments: jax.Array,
+        slots: transformer.Slots,
+        targets: jax.Array,
+        rng: jax.Array | None = None,
+    ) -> jax.Array:
+        """Returns what `losses` does, of histories that share rows; no user tokens, no places.
+
+        Args:
+            codes: [R, L, Q] int32 semantic IDs of rows, of all shards.
+            segments: [R, L] int32 the slot whose item each place holds; M where there is none.
+            slots: where the samples are.
+            targets: [B, Q].
+            rng: for dropout, None for none.
+        """
+        rngs = None if rng is None else nnx.Rngs(dropout=rng)
+        most = slots.of_slots.shape[-1]
+        x, _ = self.encoder_inputs(codes, segments < most)
+        segments = jnp.repeat(segments, x.shape[1] // codes.shape[1], axis=1)  # [R, S]
+        states = self._read(x, segments[:, None, :, None] == segments[:, None, None], rngs)
+        looks = jnp.arange(most)[:, None] == segments[:, None]  # [R, M, S]
+        looks = jnp.repeat(looks, targets.shape[1], axis=1)[:, None]  # [R, 1, M * Q, S]
+        return self._losses(targets, Memory(states, looks, slots), rngs)
+
+    def _losses(self, targets, memory, rngs) -> jax.Array:
         per_level = [
             losses.cross_entropy(level_logits, targets[:, level])
-            for level, level_logits in enumerate(logits)
+            for level, level_logits in enumerate(self.decode(targets, memory, rngs))
         ]
         return jnp.stack(per_level, axis=-1)
 
-    @jax.named_scope("encoder")
     def encode(
         self,
         codes: jax.Array,
@@ -139,13 +167,18 @@ class EncoderDecoder(nnx.Module):
             rngs: with a `dropout` stream in training, None otherwise.
         """
         x, token_mask = self.encoder_inputs(codes, mask, users)
+        return Memory(self._read(x, token_mask[:, None, None], rngs), token_mask)
+
+    @jax.named_scope("encoder")
+    def _read(self, x, mask, rngs) -> jax.Array:
+        """[B, S, D] -> [B, S, D]; `mask` broadcasts to [B, N, S, S]."""
         x = layers.dropout(self.encoder.add_places(x), self.dropout, rngs)
         places = np.arange(x.shape[1])
         bias = self.encoder.bias(places, places)
         for block in self.encoder.blocks:
-            x = block.attend_self(x, bias=bias, mask=token_mask[:, None, None, :], rngs=rngs)
+            x = block.attend_self(x, bias=bias, mask=mask, rngs=rngs)
             x = block.feed(x, rngs)
-        return Memory(layers.dropout(self.encoder.norm(x), self.dropout, rngs), token_mask)
+        return layers.dropout(self.encoder.norm(x), self.dropout, rngs)
 
     def encoder_inputs(self, codes, mask, users=None) -> tuple[jax.Array, jax.Array]:
         """Returns the embedded tokens [B, S, D] and their mask [B, S]."""
@@ -158,7 +191,7 @@ class EncoderDecoder(nnx.Module):
         token_mask = jnp.repeat(mask, x.shape[2], axis=1)  # [B, P * (Q + 1)]
         x = x.reshape(batch, -1, x.shape[-1])  # merges items and their tokens
         if self.num_user_bins:
-            user = take_rows(self.users[...], users % self.num_user_bins).astype(self.dtype)
+            user = take_rows(self.users[...].astype(self.dtype), users % self.num_user_bins)
             x = jnp.concatenate([self._project(user)[:, None], x], axis=1)
             token_mask = jnp.concatenate([jnp.ones((batch, 1), bool), token_mask], axis=1)
         return x, token_mask
@@ -173,10 +206,11 @@ class EncoderDecoder(nnx.Module):
         places = np.arange(x.shape[1])
         bias = self.decoder.bias(places, places)
         causal = places[:, None] >= places
+        mask = memory.mask[:, None, None] if memory.slots is None else memory.mask
         for block in self.decoder.blocks:
             x = block.attend_self(x, bias=bias, mask=causal, rngs=rngs)
             keys_values = block.cross_attention.keys_values(memory.states)
-            x = block.attend_memory(x, keys_values, memory.mask[:, None, None], rngs)
+            x = block.attend_memory(x, keys_values, mask, rngs, memory.slots)
             x = block.feed(x, rngs)
         x = layers.dropout(self.decoder.norm(x), self.dropout, rngs)
         with jax.named_scope("heads"):
@@ -234,7 +268,7 @@ class EncoderDecoder(nnx.Module):
     def _embed(self, codes, levels) -> jax.Array:
         """Returns [..., D] for codes [...] of `levels`, which broadcasts with them."""
         offsets = np.concatenate([[0], np.cumsum(self.level_sizes)])[levels]
-        return self._project(take_rows(self.tokens[...], codes + offsets).astype(self.dtype))
+        return self._project(take_rows(self.tokens[...].astype(self.dtype), codes + offsets))
 
     def _start(self, batch: int) -> jax.Array:
         start = self._project(self.start[...].astype(self.dtype))

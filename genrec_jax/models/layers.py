@@ -142,7 +142,19 @@ class Attention(nnx.Module):
         mask: jax.Array | None = None,
         rngs: nnx.Rngs | None = None,
     ) -> jax.Array:
-        """Returns [B, T, D].
+        """Returns [B, T, D]: `mix`, then `merge`."""
+        return self.merge(self.mix(queries, keys_values, bias=bias, mask=mask, rngs=rngs))
+
+    def mix(
+        self,
+        queries: jax.Array,
+        keys_values: tuple[jax.Array, jax.Array],
+        *,
+        bias: jax.Array | None = None,
+        mask: jax.Array | None = None,
+        rngs: nnx.Rngs | None = None,
+    ) -> jax.Array:
+        """Returns [B, T, N, H] means of the values.
 
         Args:
             queries: [B, T, N, H].
@@ -159,7 +171,10 @@ class Attention(nnx.Module):
             scores = jnp.where(mask, scores, _MASKED)
         weights = jax.nn.softmax(scores, axis=-1).astype(values.dtype)
         weights = dropout(weights, self.dropout, rngs)
-        mixed = jnp.einsum("BNTS,BSNH->BTNH", weights, values)
+        return jnp.einsum("BNTS,BSNH->BTNH", weights, values)
+
+    def merge(self, mixed: jax.Array) -> jax.Array:
+        """[B, T, N, H] -> [B, T, D]."""
         return jnp.einsum("BTNH,NHD->BTD", mixed, self.out[...].astype(mixed.dtype))
 
 

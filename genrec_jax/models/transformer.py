@@ -6,16 +6,54 @@ layers of a stack, or learned places are added to its inputs.
 B batch   T queries   S keys   W beams   N heads   H head width   D model width
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from genrec_jax.lookup import move_rows
 from genrec_jax.models import layers
 
 # How attention knows the order of its inputs: by a bias for each distance (T5), or by a learned
 # vector for each place, added to the inputs (as RQ-VAE-Recommender had before it moved to T5).
 POSITIONS = ("relative", "learned")
+
+
+class Slots(NamedTuple):
+    """Which samples of a batch share which rows: G shards of B samples and R rows of M slots."""
+
+    of_samples: jax.Array  # [G, B] int32 the slot of each sample in its shard
+    of_slots: jax.Array  # [G, R, M] int32 the sample in each slot, below 0 for none
+
+    @classmethod
+    def of_shards(cls, is_there: jax.Array, shard_size: int) -> "Slots":
+        """Numbers the `shard_size` slots of each shard in which a sample is: [G, R, M] bool."""
+        flat = is_there.reshape(len(is_there), -1)
+        of_slots = jnp.where(flat, jnp.cumsum(flat, axis=1, dtype=jnp.int32) - 1, -1)
+        # The one slot of each sample: the first of the largest, as a sort would take longer.
+        found = of_slots[:, None] == jnp.arange(shard_size)[:, None]
+        of_samples = jnp.argmax(found, axis=-1).astype(jnp.int32)
+        return cls(of_samples, of_slots.reshape(is_there.shape))
+
+    def spread(self, x: jax.Array) -> jax.Array:
+        """[G * B, T, ...] -> [G * R, M * T, ...], zeros where a slot is free."""
+        shards, rows, most = self.of_slots.shape
+        split = x.reshape(shards, -1, *x.shape[1:])
+        moved = jax.vmap(move_rows)(split, self._flat_slots, self.of_samples)
+        return moved.reshape(shards * rows, most * x.shape[1], *x.shape[2:])
+
+    def collect(self, x: jax.Array) -> jax.Array:
+        """[G * R, M * T, ...] -> [G * B, T, ...]."""
+        shards, rows, most = self.of_slots.shape
+        split = x.reshape(shards, rows * most, -1, *x.shape[2:])
+        moved = jax.vmap(move_rows)(split, self.of_samples, self._flat_slots)
+        return moved.reshape(-1, *moved.shape[2:])
+
+    @property
+    def _flat_slots(self) -> jax.Array:
+        return self.of_slots.reshape(len(self.of_slots), -1)
 
 
 class Block(nnx.Module):
@@ -73,18 +111,19 @@ class Block(nnx.Module):
         return x + out.reshape(x.shape), cache
 
     @jax.named_scope("cross_attention")
-    def attend_memory(self, x, keys_values, mask, rngs=None):
+    def attend_memory(self, x, keys_values, mask, rngs=None, slots=None):
         """[B, T, D] -> [B, T, D]; in a search the T places are beams, which share the memory.
 
-        `mask` broadcasts to [B, N, T, S].
+        `mask` broadcasts to [B, N, T, S]; with `slots` the memory is of rows that the batch shares.
         """
-        out = self.cross_attention.attend(
-            self.cross_attention.queries(self.cross_norm(x)),
-            keys_values,
-            mask=mask,
-            rngs=rngs,
-        )
-        return x + layers.dropout(out, self.dropout, rngs)
+        attention = self.cross_attention
+        queries = attention.queries(self.cross_norm(x))
+        if slots is not None:
+            queries = slots.spread(queries)
+        mixed = attention.mix(queries, keys_values, mask=mask, rngs=rngs)
+        if slots is not None:
+            mixed = slots.collect(mixed)
+        return x + layers.dropout(attention.merge(mixed), self.dropout, rngs)
 
     @jax.named_scope("feed_forward")
     def feed(self, x, rngs=None):

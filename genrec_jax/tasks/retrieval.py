@@ -8,11 +8,12 @@ import pathlib
 import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from genrec_jax import checks, ranking, sharding, train
+from genrec_jax.data import batches, datasets, histories
 from genrec_jax.data import corpus as corpus_lib
-from genrec_jax.data import datasets, histories
 from genrec_jax.data.corpus import Samples
 from genrec_jax.evaluators import searchers
 from genrec_jax.models import encoder_decoder, transformer
@@ -28,6 +29,8 @@ _MINIMA = {
     "model.num_decoder_layers": 1,
     "model.num_user_bins": 0,
 }
+_PACKED_NEEDS = {"samples": "prefixes", "model.positions": "relative", "model.num_user_bins": 0}
+_MOST_SAMPLES = 12  # of a row: it leaves 2% of Beauty's places free, and more would leave 1%
 _SAMPLES = {
     "prefixes": corpus_lib.training_samples,
     "subsequences": corpus_lib.whole_training_samples,
@@ -41,12 +44,19 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
     ranking.check(config, _MINIMA)
     checks.choice(config, "model.positions", transformer.POSITIONS)
     checks.fraction(config, "model.dropout")
+    checks.needs(config, "packed", _PACKED_NEEDS, instead=False)
     cache_dir = pathlib.Path(config.cache_dir or workdir / "cache")
     corpus = datasets.load(cache_dir, **config.data.to_dict())
     tokenizer = tokenizer_task.load_or_make(config, corpus, workdir, cache_dir)
     semantic_ids, level_sizes = tokenizer.semantic_ids, tokenizer.level_sizes
     model = encoder_decoder.from_config(config.to_dict(), level_sizes)
     mesh = sharding.make_mesh()
+    samples = _SAMPLES[config.samples](corpus)
+    packing = _packing(config, samples) if config.packed else None
+    if packing:
+        loss = packed_loss_fn(model, config.max_history, config.batch_size // packing.num_shards)
+    else:
+        loss = loss_fn(model, config.max_history, config.samples == "subsequences")
     ranker = ranking.Ranker(
         searchers.of_generator(
             model,
@@ -55,16 +65,24 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
             semantic_ids,
             corpus_lib.training_counts(corpus) == 0,
         ),
-        _SAMPLES[config.samples](corpus),
+        samples,
         _init_fn(model, tokenizer.codebooks if config.tokens_from_codebooks else None),
-        loss_fn(model, config.max_history, config.samples == "subsequences"),
+        loss,
         tokenizer.metrics,
         {"semantic_ids": semantic_ids},
         {"level_sizes": level_sizes},
         {},
+        packing,
     )
     metrics = ranking.run(config, workdir, corpus, mesh, ranker)
     return metrics | {"time/seconds": time.monotonic() - started}
+
+
+def _packing(config, samples: Samples) -> batches.Packing:
+    lengths = np.minimum(samples.target - samples.start, config.max_history)
+    most = min(_MOST_SAMPLES, config.max_history)
+    num_shards = jax.device_count() * config.accumulation
+    return batches.Packing(lengths, config.max_history, most, num_shards)
 
 
 def _init_fn(model, codebooks: list[np.ndarray] | None):
@@ -76,6 +94,34 @@ def _init_fn(model, codebooks: list[np.ndarray] | None):
         return params
 
     return init
+
+
+def packed_loss_fn(model, max_history: int, shard_size: int) -> train.LossFn:
+    """Returns the loss of `loss_fn`, of samples [G, R, M] that share rows.
+
+    Each of the G shards has `shard_size` samples, see `batches.Packing`.
+    """
+
+    def batch_loss(params, data, rows, step, rng):
+        is_there = rows >= 0
+        samples = data["samples"].take(jnp.maximum(rows, 0))  # [G, R, M]
+        by_row = [
+            part.reshape(-1, rows.shape[-1]) for part in (samples.start, samples.target, is_there)
+        ]
+        items, segments = histories.gather_rows(data["items"], *by_row, max_history)
+        slots = transformer.Slots.of_shards(is_there, shard_size)
+        targets = samples.target.reshape(len(rows), -1)
+        targets = jnp.take_along_axis(targets, slots.of_samples, axis=1).reshape(-1)  # [B]
+        losses = model.bind(params).packed_losses(
+            data["semantic_ids"][items],
+            segments,
+            slots,
+            data["semantic_ids"][data["items"][targets]],
+            rng,
+        )
+        return _summary(losses)
+
+    return batch_loss
 
 
 def loss_fn(model, max_history: int, draw_subsequences: bool) -> train.LossFn:
@@ -97,8 +143,13 @@ def loss_fn(model, max_history: int, draw_subsequences: bool) -> train.LossFn:
             samples.user,
             rng,
         )
-        levels = losses.mean(axis=0)  # [Q]
-        metrics = {f"level_{level}_loss": loss for level, loss in enumerate(levels)}
-        return levels.sum(), (metrics, None)
+        return _summary(losses)
 
     return batch_loss
+
+
+def _summary(losses: jax.Array):
+    """Returns what a `train.LossFn` does, of losses [B, Q]."""
+    levels = losses.mean(axis=0)  # [Q]
+    metrics = {f"level_{level}_loss": loss for level, loss in enumerate(levels)}
+    return levels.sum(), (metrics, None)

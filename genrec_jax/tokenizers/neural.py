@@ -42,6 +42,7 @@ def fit(
         data_fingerprint=data_fingerprint,
         num_samples=len(data),
         batch_size=config.batch_size,
+        packing=None,
         accumulation=config.accumulation,
         ema_decay=0.0,
         rules=_rules(codec, config) if has_codebooks else None,

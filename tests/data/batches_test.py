@@ -69,3 +69,47 @@ def test_the_state_takes_up_where_it_stood():
 def test_a_batch_may_be_larger_than_an_epoch():
     (part,) = stream(num_samples=3, batch_size=8, steps=(0, 1))
     assert sorted(part[0, :3]) == sorted(part[0, 3:6]) == [0, 1, 2]
+
+
+LENGTHS = np.random.default_rng(0).integers(1, 7, 500)
+
+
+def packed_stream(steps=(0, 3, 6), num_shards=2, process=(0, 1)):
+    return batches.superbatches(
+        num_samples=500,
+        batch_size=40,
+        boundaries=list(steps),
+        seed=0,
+        process_index=process[0],
+        process_count=process[1],
+        packing=batches.Packing(LENGTHS, row_length=6, most=4, num_shards=num_shards),
+    )
+
+
+def test_packed_rows_hold_each_sample_of_an_epoch_once():
+    slots = np.concatenate(list(packed_stream(steps=range(0, 641, 10))), axis=0)
+    used = slots[slots != batches.NOBODY]
+    counts = np.bincount(used, minlength=500)  # of 51 epochs and a part of one
+    assert len(used) == 640 * 40 and set(counts) == {51, 52}
+    assert ((slots != batches.NOBODY).sum(axis=(2, 3)) == 20).all()  # of each shard
+
+
+def test_packed_rows_are_not_overfull_and_nearly_full():
+    (slots,) = packed_stream(steps=(0, 64), num_shards=1)
+    sizes = np.where(slots == batches.NOBODY, 0, LENGTHS[slots]).sum(axis=-1)
+    assert sizes.max() <= 6
+    assert sizes.sum() / (sizes.size * 6) > 0.9
+    totals = sizes.sum(axis=(1, 2))  # items of each batch, which were dealt out by length
+    assert totals.max() - totals.min() <= 6
+
+
+def test_packed_batches_do_not_depend_on_superbatches_or_processes():
+    (whole,) = packed_stream(steps=(0, 6))
+    np.testing.assert_array_equal(np.concatenate(list(packed_stream())), whole)
+    parts = [next(packed_stream(steps=(0, 6), process=(n, 2))) for n in range(2)]
+    np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole)
+
+
+def test_shapes_of_rows_are_few():
+    found = [batches._rounded_up(number) for number in (1, 7, 8, 17, 86, 89, 1000)]
+    assert found == [1, 7, 8, 18, 88, 96, 1024]

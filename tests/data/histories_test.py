@@ -56,3 +56,14 @@ def test_parts_of_histories_are_drawn_as_stated(length, max_history, expected):
     for part, share in expected.items():
         deviation = (share * (1 - share) / draws) ** 0.5
         assert abs(counts[part] / draws - share) <= 4 * deviation
+
+
+def test_rows_of_several_histories():
+    items = jnp.arange(100, 120)
+    start = jnp.array([[0, 4, 0], [10, 0, 0]])
+    target = jnp.array([[3, 5, 9], [18, 0, 0]])
+    is_there = jnp.array([[True, True, False], [True, False, False]])
+    found, segments = histories.gather_rows(items, start, target, is_there, 5)
+    np.testing.assert_array_equal(segments, [[0, 0, 0, 1, 3], [0, 0, 0, 0, 0]])
+    assert found[0, :4].tolist() == [100, 101, 102, 104]
+    assert found[1].tolist() == [113, 114, 115, 116, 117]  # the last five

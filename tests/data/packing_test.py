@@ -57,3 +57,12 @@ def test_nothing_to_predict_gives_no_rows():
     rows = packing.pack(np.array([0, 1]), np.array([1, 2]), length=8)
     assert len(rows) == 0 and rows.places.shape == (0, 8)
     assert packing.mean_targets(rows) == 0
+
+
+def test_the_fullest_row_with_room_takes_the_next_largest():
+    # 5, then 4 and 1, then 3 and 2: the 1 goes into the fuller of the two rows that have room.
+    assert packing.best_fit([3, 1, 5, 2, 4], 5, most=5) == [[2], [4, 1], [0, 3]]
+
+
+def test_a_row_takes_no_more_than_the_most():
+    assert packing.best_fit([1, 1, 1, 1, 1], 5, most=2) == [[0, 1], [2, 3], [4]]

@@ -115,7 +115,10 @@ def test_implementations_are_options_of_the_quantiser(monkeypatch):
             {"modes": ("train", "eval")},
             r"modes=\('train', 'eval'\) must be one or more of assign, e",
         ),
-        ({"implementations": ("cuda",)}, r"implementations=\('cuda',\) must be one or more of auto, xla"),
+        (
+            {"implementations": ("cuda",)},
+            r"implementations=\('cuda',\) must be one or more of auto, xla",
+        ),
         ({"batch_sizes": ()}, r"batch_sizes=\(\) must be one or more whole numbers from 1 on"),
         ({"codebook_sizes": (0, 2)}, r"--config.codebook_sizes=256,512"),
         ({"num_traced_calls": 0}, "--config.num_traced_calls=0 must be at least 1"),
