@@ -16,6 +16,7 @@ case's share of it is floor / median. It is no bound where work is so small that
 import datetime
 import functools
 import importlib.metadata
+import json
 import os
 import pathlib
 import platform
@@ -30,6 +31,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import rich.box
 import rich.console
 import rich.table
@@ -150,6 +152,7 @@ def training_case(
     flops: dict[str, int],
     bytes_read: int,
     facts: dict[str, float],
+    superbatch: np.ndarray | None = None,
 ) -> Case:
     """Returns the case of a superbatch of training as `train.fit` dispatches it.
 
@@ -165,6 +168,7 @@ def training_case(
         flops: of one step, by precision.
         bytes_read: of the data that one step reads.
         facts: for the JSON.
+        superbatch: indices of samples, for other ones than random [num_steps, batch_size].
     """
     mesh = one_device()
     train_superbatch = train.make_train_superbatch(
@@ -180,7 +184,8 @@ def training_case(
     state = jax.device_put(state, replicated)
     num_parameters = sum(leaf.size for leaf in jax.tree.leaves(state["params"]))
     data = sharding.replicate(mesh, data)
-    superbatch = jax.random.randint(indices_rng, (num_steps, batch_size), 0, num_samples)
+    if superbatch is None:
+        superbatch = jax.random.randint(indices_rng, (num_steps, batch_size), 0, num_samples)
     superbatch = jax.device_put(superbatch, sharding.over_rows(mesh, row_axis=1))
 
     def call():
@@ -197,6 +202,13 @@ def training_case(
         num_steps * (state_bytes(num_parameters, ema_decay) + bytes_read),
         {"num_parameters": num_parameters, "batch_size": batch_size} | facts,
     )
+
+
+def logged_seconds(workdir: pathlib.Path, num_steps: int) -> list[float]:
+    """Returns the seconds of each dispatch of a run of `train.fit`, each of so many steps."""
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    rates = (json.loads(line).get("time/steps_per_second") for line in lines)
+    return [num_steps / rate for rate in rates if rate is not None]
 
 
 def state_bytes(num_parameters: int, ema_decay: float) -> int:

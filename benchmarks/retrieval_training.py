@@ -2,15 +2,20 @@
 
     python -m benchmarks.retrieval_training [--smoke] [--output=FILE.json]
 
-The model and its training are those of configs/retrieval.py:beauty. Histories and semantic IDs are
-random: as many users and items as Amazon Beauty has, and lengths like theirs, so that of the 20
-places of a batch's row 6 hold an item on average. The places that hold none are computed all the
-same, and counted; `filled` in the JSON is the share of the others. What stands in
-benchmarks/common.py about counting holds for all benchmarks.
+The models are that of configs/retrieval.py:beauty, also as wide as RQ-VAE-Recommender's, and a
+large one. Histories and semantic IDs are random: as many users and items as Amazon Beauty has, and
+lengths like theirs, so that of the 20 places of a history 6 hold an item on average. `padded` cases
+compute the others all the same, and count them; `filled` in the JSON is the share of those that do
+hold one. `packed` cases, as the config has it, put several histories into a row, and count
+what the histories need, nothing else. `loop` cases are `train.fit` itself with its pipeline and its
+log, by its own clock, a repeat a dispatch, evaluations left out; the others are superbatches as it
+dispatches them. What stands in benchmarks/common.py about counting holds for all benchmarks.
 
 B batch   P past items   Q levels   D model width
 """
 
+import pathlib
+import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -18,7 +23,8 @@ import numpy as np
 
 from benchmarks import common
 from configs import retrieval as retrieval_config
-from genrec_jax import optimizer
+from genrec_jax import optimizer, profiling, sharding, train
+from genrec_jax.data import batches
 from genrec_jax.data.corpus import Samples
 from genrec_jax.models import encoder_decoder, layers
 from genrec_jax.tasks import retrieval
@@ -31,17 +37,27 @@ _EMA_DECAY = 0.999
 def cases(smoke: bool) -> Iterator[common.Case]:
     """Yields the cases; each is measured before the next one is made."""
     config = retrieval_config.get_config("beauty,smoke" if smoke else "beauty")
-    dropout = retrieval_config.get_config("beauty").model.dropout
-    dim, wide = config.model.dim, _WIDE
-    variants = [(dim, dropout, 0.0), (dim, dropout, _EMA_DECAY), (dim, 0.0, 0.0), (wide, 0.0, 0.0)]
+    model = config.model
     if smoke:  # most of the time is compilation
         config.batch_size, config.steps_per_call = 16, 2
-        config.model.num_encoder_layers = config.model.num_decoder_layers = 1
-        variants = [(dim, dropout, _EMA_DECAY), (wide, 0.0, 0.0)]
+        model.num_encoder_layers = model.num_decoder_layers = 1
     data = synthetic_data(*((300, 200) if smoke else (22_363, 12_101)))
-    for dim, dropout, ema_decay in variants:
-        config.model.dim, config.model.dropout, config.ema_decay = dim, dropout, ema_decay
-        yield _case(config, data)
+    if smoke:
+        model.dropout, config.ema_decay = 0.2, _EMA_DECAY
+        yield _step(config, data, packed=False)
+        config.ema_decay = 0.0
+        yield _loop(config, data, packed=True)
+        return
+    yield _step(config, data, packed=False)
+    yield _step(config, data, packed=True)
+    model.dim, model.dropout = _WIDE, 0.0
+    for case in (_step, _loop):
+        for packed in (False, True):
+            yield case(config, data, packed=packed)
+    model.update(dim=1_024, embedding_dim=1_024, num_heads=16, hidden_dim=4_096)
+    model.num_encoder_layers = model.num_decoder_layers = 12
+    config.batch_size, config.steps_per_call = 1_024, 10
+    yield _step(config, data, packed=True)
 
 
 def synthetic_data(num_users: int, num_items: int) -> dict[str, Any]:
@@ -71,20 +87,19 @@ def draw_lengths(rng: np.random.Generator, num_users: int) -> np.ndarray:
     return 3 + rng.lognormal(0.7, 1.2, num_users).astype(np.int32)
 
 
-def _case(config, data: dict[str, Any]) -> common.Case:
-    dropout = f"dropout {config.model.dropout}" if config.model.dropout else "no dropout"
-    name = f"d{config.model.dim}, {dropout}" + (", EMA" if config.ema_decay else "")
+def _step(config, data: dict[str, Any], packed: bool) -> common.Case:
+    """A superbatch of training."""
     model = encoder_decoder.from_config(config.to_dict(), LEVEL_SIZES)
     tx, _ = optimizer.make(num_steps=config.num_steps, **config.optimizer.to_dict())
-    samples = data["samples"]
-    past = np.minimum(samples.target - samples.start, config.max_history)
+    past, packing = _packing(config, data["samples"])
+    slots = next(_stream(config, packing)) if packed else None
     return common.training_case(
-        name,
-        loss_fn=retrieval.loss_fn(model, config.max_history, config.samples == "subsequences"),
+        _name(config, packed),
+        loss_fn=_loss_fn(config, model, packed),
         init=model.init,
         tx=tx,
         data=data,
-        num_samples=len(samples),
+        num_samples=len(past),
         batch_size=config.batch_size,
         num_steps=config.steps_per_call,
         ema_decay=config.ema_decay,
@@ -92,28 +107,122 @@ def _case(config, data: dict[str, Any]) -> common.Case:
             config.model,
             LEVEL_SIZES,
             config.batch_size,
-            config.max_history,
+            past if packed else np.array([config.max_history]),
             layers.dtype(config.dtype),
         ),
         bytes_read=4 * config.batch_size * (config.max_history + 1) * (1 + len(LEVEL_SIZES)),
         facts={
             "num_layers": config.model.num_encoder_layers + config.model.num_decoder_layers,
             "max_history": config.max_history,
-            "filled": float(past.mean()) / config.max_history,
+            "filled": _filled(config, past, slots),
         },
+        superbatch=slots,
     )
 
 
-def training_flops(
-    model: Mapping[str, Any], level_sizes: tuple[int, ...], batch_size: int, past: int, dtype: str
-) -> dict[str, int]:
-    """Returns those of a step on [B, P, Q] codes of histories and [B, Q] of targets.
+def _loop(config, data: dict[str, Any], packed: bool) -> common.Case:
+    """A run of `train.fit`: a dispatch that compiles, then one a repeat."""
+    model = encoder_decoder.from_config(config.to_dict(), LEVEL_SIZES)
+    past, packing = _packing(config, data["samples"])
+    mesh, steps = sharding.one_device(), config.steps_per_call
 
-    A product's two gradients take as many operations each as itself; for the arguments see
+    def seconds(repeats):
+        num_steps = steps * (1 + repeats)
+        tx, schedule = optimizer.make(num_steps=num_steps, **config.optimizer.to_dict())
+        with tempfile.TemporaryDirectory() as directory:
+            workdir = pathlib.Path(directory)
+            train.fit(
+                name="retrieval",
+                workdir=workdir,
+                mesh=mesh,
+                init=lambda rng, _: model.init(rng),
+                loss_fn=_loss_fn(config, model, packed),
+                tx=tx,
+                schedule=schedule,
+                data=sharding.replicate(mesh, data),
+                data_fingerprint="random",
+                num_samples=len(past),
+                batch_size=config.batch_size,
+                packing=packing if packed else None,
+                accumulation=1,
+                ema_decay=config.ema_decay,
+                rules=None,
+                num_steps=num_steps,
+                steps_per_call=steps,
+                eval_every=num_steps,
+                evaluate=lambda _: {},
+                headline=(),
+                select=None,
+                patience=0,
+                seed=0,
+                profile=profiling.interval(config, workdir),
+            )
+            return common.logged_seconds(workdir, steps)[1:]
+
+    step = _step(config, data, packed)
+    return step._replace(name=f"{step.name}, loop", call=None, seconds=seconds)
+
+
+def _name(config, packed: bool) -> str:
+    model = config.model
+    dropout = f", dropout {model.dropout}" if model.dropout else ""
+    average = ", EMA" if config.ema_decay else ""
+    return f"d{model.dim}{dropout}{average}, {'packed' if packed else 'padded'}"
+
+
+def _loss_fn(config, model, packed: bool) -> train.LossFn:
+    if packed:
+        return retrieval.packed_loss_fn(model, config.max_history, config.batch_size)
+    return retrieval.loss_fn(model, config.max_history, draw_subsequences=False)
+
+
+def _packing(config, samples: Samples) -> tuple[np.ndarray, batches.Packing]:
+    """Returns how many items each sample reads [S], and how they share rows on one device."""
+    packing = retrieval.packing_of(samples, config.max_history, num_shards=1)
+    return packing.lengths, packing
+
+
+def _stream(config, packing: batches.Packing):
+    return batches.superbatches(
+        num_samples=len(packing.lengths),
+        batch_size=config.batch_size,
+        boundaries=[0, config.steps_per_call],
+        seed=0,
+        process_index=0,
+        process_count=1,
+        packing=packing,
+    )
+
+
+def _filled(config, past: np.ndarray, slots: np.ndarray | None) -> float:
+    """Returns the share of the places of a batch that hold an item."""
+    if slots is None:
+        return float(past.mean()) / config.max_history
+    held = past[slots[slots != batches.NOBODY]].sum()
+    return float(held) / (slots[..., 0].size * config.max_history)
+
+
+def training_flops(
+    model: Mapping[str, Any],
+    level_sizes: tuple[int, ...],
+    batch_size: int,
+    past: np.ndarray,
+    dtype: str,
+) -> dict[str, int]:
+    """Returns those of a step on histories of so many items, `past` [S], and targets, on average.
+
+    A product's two gradients take as many operations each as itself; for the other arguments see
     `forward_flops`.
     """
-    forward = forward_flops(model, level_sizes, batch_size, past, [1] * len(level_sizes), dtype)
-    return {name: 3 * count for name, count in forward.items()}
+    lengths, counts = np.unique(past, return_counts=True)
+    places = [1] * len(level_sizes)
+    forward = common.add_flops(
+        *(
+            forward_flops(model, level_sizes, int(count), int(length), places, dtype)
+            for length, count in zip(lengths, counts, strict=True)
+        )
+    )
+    return {name: 3 * batch_size * count // len(past) for name, count in forward.items()}
 
 
 def forward_flops(

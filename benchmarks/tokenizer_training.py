@@ -18,7 +18,6 @@ B batch   E embedding width   C code width   Q levels   K codebook size
 
 import importlib.util
 import itertools
-import json
 import pathlib
 import tempfile
 from collections.abc import Iterator
@@ -129,11 +128,8 @@ def _whole_loop(config, embeddings: np.ndarray) -> common.Case:
                     "tokenizer/unique_before": 0.0,
                 },
             )
-            lines = (pathlib.Path(workdir) / "metrics.jsonl").read_text().splitlines()
-        facts["steps_per_second"] = result.metrics["time/steps_per_second"]
-        logged = (json.loads(line).get("time/steps_per_second") for line in lines)
-        rates = [rate for rate in logged if rate is not None]
-        return [steps / rate for rate in rates[1:]]
+            facts["steps_per_second"] = result.metrics["time/steps_per_second"]
+            return common.logged_seconds(pathlib.Path(workdir), steps)[1:]
 
     return _timed_case(config, _LOOP, embeddings, seconds, facts)
 

@@ -52,9 +52,11 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
     model = encoder_decoder.from_config(config.to_dict(), level_sizes)
     mesh = sharding.make_mesh()
     samples = _SAMPLES[config.samples](corpus)
-    packing = _packing(config, samples) if config.packed else None
-    if packing:
-        loss = packed_loss_fn(model, config.max_history, config.batch_size // packing.num_shards)
+    packing = None
+    if config.packed:
+        num_shards = jax.device_count() * config.accumulation
+        packing = packing_of(samples, config.max_history, num_shards)
+        loss = packed_loss_fn(model, config.max_history, config.batch_size // num_shards)
     else:
         loss = loss_fn(model, config.max_history, config.samples == "subsequences")
     ranker = ranking.Ranker(
@@ -78,11 +80,10 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
     return metrics | {"time/seconds": time.monotonic() - started}
 
 
-def _packing(config, samples: Samples) -> batches.Packing:
-    lengths = np.minimum(samples.target - samples.start, config.max_history)
-    most = min(_MOST_SAMPLES, config.max_history)
-    num_shards = jax.device_count() * config.accumulation
-    return batches.Packing(lengths, config.max_history, most, num_shards)
+def packing_of(samples: Samples, max_history: int, num_shards: int) -> batches.Packing:
+    """Returns how samples share rows that are as long as the longest history that is read."""
+    lengths = np.minimum(samples.target - samples.start, max_history)
+    return batches.Packing(lengths, max_history, min(_MOST_SAMPLES, max_history), num_shards)
 
 
 def _init_fn(model, codebooks: list[np.ndarray] | None):
