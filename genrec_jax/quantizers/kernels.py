@@ -107,7 +107,11 @@ def _padded(codebooks: Sequence[jax.Array], size: int, width: int) -> tuple[jax.
 @functools.cache
 def _over_rows(codes: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
     """Returns `codes(x, *codebooks)`, which each device computes for its own rows of x."""
-    split = custom_partitioning(codes)
+
+    def call(x, *codebooks):  # custom_partitioning takes no optional arguments
+        return codes(x, *codebooks)
+
+    split = custom_partitioning(call)
 
     def rows_of(mesh, arg_shapes) -> P:
         spec = arg_shapes[0].sharding.spec
@@ -119,7 +123,7 @@ def _over_rows(codes: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
     def partition(mesh, arg_shapes, result_shape):
         by_row = NamedSharding(mesh, rows_of(mesh, arg_shapes))
         whole = [NamedSharding(mesh, P(None, None)) for _ in arg_shapes[1:]]
-        return mesh, codes, by_row, (by_row, *whole)
+        return mesh, call, by_row, (by_row, *whole)
 
     def rule(mesh, arg_types, result_types):
         tables = [f"k{number} c" for number in range(len(arg_types) - 1)]

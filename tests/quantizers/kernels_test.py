@@ -67,6 +67,11 @@ def test_each_device_codes_its_own_rows():
     assert "all-gather" not in split.lower(*arguments).compile().as_text()
 
 
+def test_the_kernels_can_be_split():
+    x, codebooks = draw(80, 8, (16, 32))
+    assert jax.eval_shape(kernels._over_rows(kernels._on_tpu), x, *codebooks).shape == (80, 2)
+
+
 def test_widths_that_the_matrix_units_read():
     widths = [kernels._padded_width(width) for width in (1, 16, 17, 33, 64, 65, 128, 129)]
     assert widths == [16, 16, 32, 64, 64, 128, 128, 192]
