@@ -75,7 +75,7 @@ def main(
 
 def start(run: Callable[[bool, str | None, list[str]], None]) -> None:
     """Calls `run` with what --smoke and --output say, and with the command line."""
-    xla.set_flags()
+    xla.set_up()
     absl_logging.set_verbosity(absl_logging.WARNING)  # JAX says which backends it did not find
     app.run(
         exit_on_error(lambda argv: run(_SMOKE.value, _OUTPUT.value, argv[1:])),

@@ -13,7 +13,7 @@ _STARTED = time.perf_counter()  # before anything else is imported
 
 from genrec_jax import xla  # noqa: E402
 
-xla.set_flags()
+xla.set_up()
 
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402

@@ -142,6 +142,6 @@ def _skip_echoes(unraisable) -> None:
 
 
 if __name__ == "__main__":
-    xla.set_flags()
+    xla.set_up()
     _set_up_logging()
     app.run(exit_on_error(main), flags_parser=exit_on_error(parse_flags))
