@@ -4,7 +4,7 @@ A beam is a prefix that at least one allowed item has, so each level's candidate
 of the beams in the prefix index and nothing invalid is ever scored. All IDs have the same length:
 one unrolled step a level, one top_k each. The search knows no model.
 
-B batch   W beams   K codebook size   M children of the level's widest node
+B batch   W beams   K codebook size   M candidates of a beam
 """
 
 from collections.abc import Callable
@@ -54,16 +54,17 @@ def beam_search(
     codes = None
     for level in range(index.num_levels):
         log_probs, cache = step(level, codes, cache)  # [B, W, K]
-        child, code, is_valid = prefix_index.children(index, level, nodes)  # [B, W, M]
+        found = prefix_index.candidates(index, level, nodes, log_probs)
+        child, is_valid, log_probs = found  # [B, W, M]
         if excluded is not None:
             is_valid &= prefix_index.num_left(index, level, child, excluded) > 0
-        log_probs = jnp.take_along_axis(log_probs, code, axis=-1)  # [B, W, M]
         if renormalize:
             log_probs = jax.nn.log_softmax(log_probs, where=is_valid)
         candidates = scores[..., None] + log_probs
         candidates = _merge_beams(jnp.where(is_valid, candidates, -jnp.inf))  # [B, W * M]
         scores, best = jax.lax.top_k(candidates, min(num_beams, candidates.shape[1]))
-        nodes, codes = _gather(_merge_beams(child), best), _gather(_merge_beams(code), best)
+        nodes = _gather(_merge_beams(child), best)
+        codes = index.child_code[level][nodes]
         parents = best // index.widest[level]
         cache = jax.tree.map(lambda leaf, parents=parents: _gather(leaf, parents), cache)
     items = jnp.where(scores > -jnp.inf, index.items[nodes], -1)

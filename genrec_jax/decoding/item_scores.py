@@ -1,6 +1,6 @@
 """The probabilities of given items, where a beam search finds those of the best ones.
 
-B batch   C candidates   K codes of a level   M children of the level's widest node
+B batch   C candidates   K codes of a level   M candidates of a prefix
 """
 
 from collections.abc import Sequence
@@ -25,8 +25,8 @@ def log_probs(index: PrefixIndex, logits: Sequence[jax.Array], items: jax.Array)
     total = jnp.zeros(items.shape, jnp.float32)
     nodes = jnp.zeros(items.shape, jnp.int32)
     for level, level_logits in enumerate(logits):
-        child, code, is_valid = prefix_index.children(index, level, nodes)  # [B, C, M]
-        scores = jnp.take_along_axis(level_logits, code, axis=-1)
+        found = prefix_index.candidates(index, level, nodes, level_logits)
+        child, is_valid, scores = found  # [B, C, M]
         scores = jax.nn.log_softmax(jnp.where(is_valid, scores, -jnp.inf), axis=-1)
         edges = index.first_item[level]
         leads = (

@@ -2,10 +2,15 @@
 
 The items are sorted by ID, so a prefix is a range of sorted items, and the prefixes of one length,
 numbered in that order, are the nodes of one level: the children of node n are the nodes
-`child_start[n]` to `child_start[n + 1]` of the next level. Memory grows with the items alone, and
-a level's candidates per beam are as many as its widest node has children, not the whole codebook.
+`child_start[n]` to `child_start[n + 1]` of the next level. A beam's candidates are as many as the
+level's widest node has children, looked up one by one.
 
-I items   J of them in the index, usually all   Q levels   M children of a level's widest node
+Where nodes have most of the codes as children, usually at the first levels, there is a table too,
+which has a row for each node and a column for each code. All codes are candidates then, and a beam
+reads one row. No table is much larger than the level, so memory grows with the items alone.
+
+I items   J of them in the index, usually all   Q levels   K codes of a level
+M candidates: K with a table, or the children of the level's widest node
 """
 
 import dataclasses
@@ -13,6 +18,9 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+_LARGEST_SPARSITY = 4  # entries of a table for each child, beside those of a small one
+_SMALL = 2**16
 
 
 @jax.tree_util.register_dataclass
@@ -26,6 +34,7 @@ class PrefixIndex:
         first_item: Q arrays [n_(l+1) + 1] int32: where each child's sorted items begin.
         items: [J] int32: the item at each sorted place.
         rank: [I] int32: the sorted place of each item, J of one that is not in the index.
+        tables: Q arrays [n_l, K] int32: the child that each code leads to, -1 for none; or None.
         widest: Q ints, M of each level.
     """
 
@@ -34,6 +43,7 @@ class PrefixIndex:
     first_item: tuple[jax.Array, ...]
     items: jax.Array
     rank: jax.Array
+    tables: tuple[jax.Array | None, ...]
     widest: tuple[int, ...] = dataclasses.field(metadata={"static": True})
 
     @property
@@ -59,17 +69,19 @@ def build(semantic_ids: np.ndarray, among: np.ndarray | None = None) -> PrefixIn
     num_items, num_levels = ids.shape
     # Where the sorted items of each node begin, level by level; the root is all of them.
     starts = np.array([0])
-    child_start, child_code, first_item, widest = [], [], [], []
+    child_start, child_code, first_item, tables, widest = [], [], [], [], []
     differs = np.zeros(num_items, bool)
     differs[:1] = True
     for level in range(num_levels):
         differs[1:] |= ids[1:, level] != ids[:-1, level]
         child_starts = np.flatnonzero(differs)
         parent_edges = np.searchsorted(child_starts, np.append(starts, num_items))
+        codes = ids[child_starts, level]
         child_start.append(parent_edges)
-        child_code.append(ids[child_starts, level])
+        child_code.append(codes)
         first_item.append(np.append(child_starts, num_items))
-        widest.append(int(np.diff(parent_edges).max()))
+        tables.append(_table(parent_edges, codes))
+        widest.append(_width(parent_edges, tables[-1]))
         starts = child_starts
     if len(starts) != num_items:
         raise ValueError(f"{num_items} items have only {len(starts)} distinct semantic IDs")
@@ -79,19 +91,51 @@ def build(semantic_ids: np.ndarray, among: np.ndarray | None = None) -> PrefixIn
     return PrefixIndex(
         *map(as_device, (child_start, child_code, first_item)),
         *as_device((order, rank)),
+        tables=tuple(None if table is None else jnp.asarray(table) for table in tables),
         widest=tuple(widest),
     )
 
 
-def children(
-    index: PrefixIndex, level: int, nodes: jax.Array
+def _table(child_start: np.ndarray, codes: np.ndarray) -> np.ndarray | None:
+    """Returns the table of a level [n, K], or None if most of it would be empty and it is large."""
+    num_nodes, size = len(child_start) - 1, int(codes.max()) + 1
+    if num_nodes * size > _LARGEST_SPARSITY * len(codes) + _SMALL:
+        return None
+    table = np.full((num_nodes, size), -1, np.int32)
+    table[np.repeat(np.arange(num_nodes), np.diff(child_start)), codes] = np.arange(len(codes))
+    return table
+
+
+def _width(child_start: np.ndarray, table: np.ndarray | None) -> int:
+    return int(np.diff(child_start).max()) if table is None else table.shape[1]
+
+
+def candidates(
+    index: PrefixIndex, level: int, nodes: jax.Array, scores: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns the children of nodes [...] at `level`, each [..., M]: node, code, is_valid."""
+    """Returns where the codes of `level` lead from nodes [...].
+
+    Args:
+        index: the index.
+        level: from 0.
+        nodes: [...] int32 of the level above.
+        scores: [..., K] of the level's codes.
+
+    Returns:
+        child: [..., M] int32 nodes, anything where there is none.
+        is_valid: [..., M] bool, whether there is one.
+        scores: [..., M] those of the codes that lead to them.
+    """
+    table = index.tables[level]
+    if table is not None:
+        child = table[nodes]
+        return jnp.maximum(child, 0), child >= 0, scores[..., : table.shape[1]]
     starts = index.child_start[level]
     child = starts[nodes][..., None] + jnp.arange(index.widest[level])
     is_valid = child < starts[nodes + 1][..., None]
     child = jnp.minimum(child, len(index.child_code[level]) - 1)
-    return child, index.child_code[level][child], is_valid
+    scores = jnp.take_along_axis(scores, index.child_code[level][child], axis=-1)
+    return child, is_valid, scores
 
 
 def num_left(index: PrefixIndex, level: int, child: jax.Array, excluded: jax.Array) -> jax.Array:

@@ -8,7 +8,6 @@ import pytest
 from genrec_jax.decoding import prefix_index
 from genrec_jax.decoding.beam_search import beam_search
 from genrec_jax.models import encoder_decoder
-from genrec_jax.models.encoder_decoder import Memory
 
 LEVELS = (6, 7, 8, 3)
 NUM_ITEMS, NUM_USERS, PAST = 240, 6, 5
@@ -56,7 +55,7 @@ class World:
             module = self.model.bind(params)
             memory = module.encode(self.ids[self.history], self.mask)
             # Every user with every item.
-            pairs = Memory(*(jnp.repeat(x, NUM_ITEMS, axis=0) for x in memory))
+            pairs = jax.tree.map(lambda x: jnp.repeat(x, NUM_ITEMS, axis=0), memory)
             ids = jnp.tile(self.ids, (NUM_USERS, 1))
             return module.decode(ids, pairs)
 

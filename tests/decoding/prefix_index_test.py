@@ -10,24 +10,46 @@ import pytest
 from genrec_jax.decoding import prefix_index
 
 IDS = np.array([[0, 3], [2, 1], [0, 1], [2, 0], [2, 2]])
+SCORES = jnp.array([0.0, 10.0, 20.0, 30.0])  # of the codes 0 to 3, at both levels
+
+
+@pytest.fixture(params=["tables", "lists"])
+def is_dense(request, monkeypatch):
+    if request.param == "lists":
+        monkeypatch.setattr(prefix_index, "_LARGEST_SPARSITY", 0)
+        monkeypatch.setattr(prefix_index, "_SMALL", 0)
+    return request.param == "tables"
+
+
 INDEX = prefix_index.build(IDS)
 
 
 def test_sorted_items_and_their_ranks():
     np.testing.assert_array_equal(INDEX.items, [2, 0, 3, 1, 4])
     np.testing.assert_array_equal(INDEX.rank, [1, 3, 0, 2, 4])
-    assert INDEX.widest == (2, 3)
 
 
-def test_children_of_the_root_and_of_its_children():
-    child, code, is_valid = prefix_index.children(INDEX, 0, jnp.array([[0]]))
-    np.testing.assert_array_equal(child, [[[0, 1]]])
-    np.testing.assert_array_equal(code, [[[0, 2]]])
-    assert is_valid.all()
-    child, code, is_valid = prefix_index.children(INDEX, 1, jnp.array([[0, 1]]))
-    np.testing.assert_array_equal(is_valid, [[[True, True, False], [True, True, True]]])
-    np.testing.assert_array_equal(code[is_valid], [1, 3, 0, 1, 2])
-    np.testing.assert_array_equal(INDEX.items[child[is_valid]], [2, 0, 3, 1, 4])
+def test_candidates_of_the_root_and_of_its_children(is_dense):
+    index = prefix_index.build(IDS)
+    assert index.widest == ((3, 4) if is_dense else (2, 3))
+    assert [table is not None for table in index.tables] == [is_dense, is_dense]
+    child, is_valid, scores = prefix_index.candidates(
+        index, 0, jnp.array([[0]]), SCORES[None, None]
+    )
+    np.testing.assert_array_equal(child[is_valid], [0, 1])
+    np.testing.assert_array_equal(scores[is_valid], [0, 20])
+    scores = jnp.stack([SCORES, SCORES + 1])[None]
+    child, is_valid, scores = prefix_index.candidates(index, 1, jnp.array([[0, 1]]), scores)
+    np.testing.assert_array_equal(is_valid.sum(axis=-1), [[2, 3]])
+    np.testing.assert_array_equal(scores[is_valid], [10, 30, 1, 11, 21])
+    np.testing.assert_array_equal(index.items[child[is_valid]], [2, 0, 3, 1, 4])
+    np.testing.assert_array_equal(index.child_code[1][child[is_valid]], [1, 3, 0, 1, 2])
+
+
+def test_a_large_level_that_is_nearly_empty_has_no_table():
+    rng = np.random.default_rng(0)
+    ids = np.unique(rng.integers(300, size=(2_000, 2)), axis=0)
+    assert [table is not None for table in prefix_index.build(ids).tables] == [True, False]
 
 
 def test_items_left_below_a_prefix():
@@ -40,14 +62,15 @@ def test_items_left_below_a_prefix():
     np.testing.assert_array_equal(left, [[[1, 0, 0]]])
 
 
-def test_an_index_of_some_of_the_items():
+def test_an_index_of_some_of_the_items(is_dense):
     some = prefix_index.build(IDS, np.array([False, True, True, False, True]))
     np.testing.assert_array_equal(some.items, [2, 1, 4])
     np.testing.assert_array_equal(some.rank, [3, 1, 0, 3, 2])
     np.testing.assert_array_equal(some.is_there, [False, True, True, False, True])
-    assert some.widest == (2, 2)
-    child, code, is_valid = prefix_index.children(some, 1, jnp.array([[0, 1]]))
-    np.testing.assert_array_equal(code[is_valid], [1, 1, 2])
+    assert some.widest == ((3, 3) if is_dense else (2, 2))
+    scores = jnp.stack([SCORES, SCORES])[None]
+    child, is_valid, scores = prefix_index.candidates(some, 1, jnp.array([[0, 1]]), scores)
+    np.testing.assert_array_equal(scores[is_valid], [10, 10, 20])
     np.testing.assert_array_equal(some.items[child[is_valid]], [2, 1, 4])
     items, mask = jnp.array([[0, 4, 0, 3]]), jnp.ones((1, 4), bool)  # one of them is there
     excluded = prefix_index.sorted_exclusions(some, items, mask)
