@@ -2,30 +2,42 @@
 
     python -m benchmarks.quantization [--smoke] [--output=FILE.json]
 
-Shapes are those of configs/rqvae.py:beauty, all data is random. What stands in
-benchmarks/common.py about counting holds for all benchmarks.
+Shapes are those of configs/rqvae.py:beauty and of a large codebook, all data is random. `xla`
+cases are without the accelerator's own kernel; where that is Hopper's, each product counts as the
+three of bfloat16 that it is made of. `agreement` in the JSON is the share of items whose codes are
+those of float64 distances, or, of the encoder in bfloat16, those of the encoder in float32. What
+stands in benchmarks/common.py about counting holds for all benchmarks.
 
 N items   E embedding width   C code width   Q levels   K codebook size
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import jax
+import numpy as np
 
 from benchmarks import common
 from configs import rqvae as rqvae_config
-from genrec_jax.quantizers import residual
+from genrec_jax.quantizers import kernels, residual
 from genrec_jax.tokenizers import codecs
 
+_COMPARED = 2**14  # items whose codes are compared
+_IN_CACHE = 2**14
 SENTENCE_DIM = 768  # of the sentence encoders that TIGER reads, beside the config's own width
 
 
 def cases(smoke: bool) -> Iterator[common.Case]:
     """Yields the cases; each is measured before the next one is made."""
     config = tokenizer_config(smoke)
-    yield _quantize(config, 2**13 if smoke else 2**20)
+    shape, many = code_shape(config), 2**13 if smoke else 2**22
+    yield _quantize(shape, many, "auto")
+    yield _quantize(shape, many // 4, "xla")
+    if not smoke:
+        yield _quantize((128, 3, 8_192), 3 * 2**16, "auto")
+        yield _quantize((128, 3, 8_192), 2**14, "xla")
     yield _encode(config, 2**10 if smoke else 2**18)
+    yield _encode_in_bfloat16(config, 2**10 if smoke else 2**20)
 
 
 def tokenizer_config(smoke: bool):
@@ -40,24 +52,39 @@ def tokenizer_config(smoke: bool):
     return config
 
 
-def _quantize(config, num_items: int) -> common.Case:
+def _quantize(shape: tuple[int, int, int], num_items: int, implementation: str) -> common.Case:
     """Latents on the device to codes."""
-    width, levels, size = code_shape(config)
-    latents_rng, codebooks_rng = jax.random.split(jax.random.key(0))
+    width, levels, size = shape
+    latents_rng, *rngs = jax.random.split(jax.random.key(0), 1 + levels)
     latents = jax.random.normal(latents_rng, (num_items, width))
-    codebooks = jax.random.normal(codebooks_rng, (levels, size, width))
+    # What is left over becomes smaller from level to level.
+    codebooks = [0.8**n * jax.random.normal(rng, (size, width)) for n, rng in enumerate(rngs)]
     quantize = jax.jit(
-        lambda latents, codebooks: residual.residual_quantize(latents, codebooks).ids
+        lambda latents, codebooks: residual.nearest_codes(
+            latents, codebooks, implementation=implementation
+        )
     )
+    some = latents[:_COMPARED]
+    agreement = np.all(quantize(some, codebooks) == codes_in_float64(some, codebooks), axis=1)
     return common.Case(
-        f"quantise {width}-d, {levels} x {size}",
+        f"quantise {width}-d, {levels} x {size}" + (", xla" if implementation == "xla" else ""),
         lambda: quantize(latents, codebooks),
         "items",
         num_items,
-        quantize_flops(num_items, width, levels, size),
-        latents.nbytes + codebooks.nbytes + 4 * num_items * levels,
-        {},
+        quantize_flops(num_items, width, levels, size, implementation),
+        latents.nbytes + 4 * levels * size * width + 4 * num_items * levels,
+        {"agreement": float(agreement.mean())},
     )
+
+
+def codes_in_float64(latents: jax.Array, codebooks: Sequence[jax.Array]) -> np.ndarray:
+    """Returns [N, Q]: the codes of squared distances in float64, by the CPU."""
+    left, codes = np.asarray(latents, np.float64), []
+    for codebook in (np.asarray(codebook, np.float64) for codebook in codebooks):
+        chosen = np.argmin((codebook**2).sum(axis=1) - 2 * left @ codebook.T, axis=1)
+        codes.append(chosen)
+        left = left - codebook[chosen]
+    return np.stack(codes, axis=1)
 
 
 def _encode(config, num_items: int) -> common.Case:
@@ -73,7 +100,7 @@ def _encode(config, num_items: int) -> common.Case:
         with jax.default_matmul_precision("highest"):
             module = model.bind(params)
             latents = module.encode(embeddings)
-            return residual.residual_quantize(latents, module.codewords()).ids
+            return residual.nearest_codes(latents, module.codewords(), implementation="xla")
 
     dims = encoder_dims(config, SENTENCE_DIM)
     read = embeddings.nbytes + 4 * (sum(kernel_sizes(dims)) + levels * size * width)
@@ -84,19 +111,59 @@ def _encode(config, num_items: int) -> common.Case:
         num_items,
         common.add_flops(
             {"float32_highest": 2 * num_items * sum(kernel_sizes(dims))},
-            quantize_flops(num_items, width, levels, size),
+            quantize_flops(num_items, width, levels, size, "xla"),
         ),
         read + 4 * num_items * levels,
         {},
     )
 
 
-def quantize_flops(num_items: int, width: int, levels: int, size: int) -> dict[str, int]:
-    """Returns those of the products of latents and codewords.
+def _encode_in_bfloat16(config, num_items: int) -> common.Case:
+    """The fastest way: embeddings and encoder in bfloat16, and the accelerator's own kernel."""
+    width, levels, size = code_shape(config)
+    params_rng, embeddings_rng = jax.random.split(jax.random.key(0))
+    model, _ = codecs.NEURAL["rqvae"](config.model.to_dict(), SENTENCE_DIM)
+    params = jax.jit(model.init)(params_rng)
+    half = params | {
+        "encoder": jax.tree.map(lambda leaf: leaf.astype("bfloat16"), params["encoder"])
+    }
+    embeddings = jax.random.normal(embeddings_rng, (num_items, SENTENCE_DIM), "bfloat16")
 
-    They have no gradient: a code is a choice, and the losses' gradients need no products.
-    """
-    return {"float32_highest": 2 * num_items * levels * size * width}
+    def assign(params, embeddings):
+        module = model.bind(params)
+        # Rows whose layers' outputs stay in a GPU's cache.
+        latents = jax.lax.map(module.encode, embeddings, batch_size=min(_IN_CACHE, num_items))
+        return residual.nearest_codes(latents.astype("float32"), module.codewords())
+
+    compiled = jax.jit(assign)
+    with jax.default_matmul_precision("highest"):
+        some = embeddings[:_COMPARED].astype("float32")
+        expected = jax.jit(lambda params, x: assign(params, x))(params, some)
+    agreement = np.all(compiled(half, embeddings)[:_COMPARED] == expected, axis=1)
+    dims = encoder_dims(config, SENTENCE_DIM)
+    read = embeddings.nbytes + 2 * sum(kernel_sizes(dims)) + 4 * levels * size * width
+    return common.Case(
+        f"encode {SENTENCE_DIM}-d in bfloat16, quantise",
+        lambda: compiled(half, embeddings),
+        "items",
+        num_items,
+        common.add_flops(
+            {"bfloat16": 2 * num_items * sum(kernel_sizes(dims))},
+            quantize_flops(num_items, width, levels, size, "auto"),
+        ),
+        read + 4 * num_items * levels,
+        {"agreement": float(agreement.mean())},
+    )
+
+
+def quantize_flops(
+    num_items: int, width: int, levels: int, size: int, implementation: str
+) -> dict[str, int]:
+    """Returns those of the products of latents and codewords."""
+    flops = 2 * num_items * levels * size * width
+    if implementation == "auto" and kernels.is_hopper():
+        return {"bfloat16": 3 * flops}
+    return {"float32_highest": flops}
 
 
 def code_shape(config) -> tuple[int, int, int]:
