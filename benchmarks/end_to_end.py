@@ -2,6 +2,7 @@
 
     python -m benchmarks.end_to_end [--smoke] [--output=FILE.json] [--configs=retrieval,hybrid,...]
         [--dataset=beauty] [--data_dir=FOLDER] [--cache_dir=DIR] [--runs=N]
+        [--settings=config.KEY=VALUE,...]
 
 Each run is a process of its own, with its own seed, an empty folder and no compiled programs on
 disk. Prepared data and embeddings are made before, in `--cache_dir`, and not counted. A run's
@@ -32,6 +33,7 @@ _CONFIGS = flags.DEFINE_list("configs", ["retrieval"], "Which recommenders.")
 _DATASET = flags.DEFINE_string("dataset", "beauty", "The data set; that of --smoke is synthetic.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Its folder. Default: see GENREC_DATA_DIR.")
 _CACHE_DIR = flags.DEFINE_string("cache_dir", None, "Prepared data. Default: made anew.")
+_SETTINGS = flags.DEFINE_list("settings", [], "What else stands on the command line of each run.")
 _RUNS = flags.DEFINE_integer("runs", 1, "How many runs of each config.", lower_bound=1)
 
 STAGES = ("codes", "IDs", "train", "eval")
@@ -48,8 +50,9 @@ def run(smoke: bool, output: str | None, arguments: list[str]) -> None:
         common.run_program("embed", dataset, smoke, pathlib.Path(scratch, "embed"), cache, settings)
         cases = []
         for config in _CONFIGS.value:
+            own = [*settings, *(f"--{setting}" for setting in _SETTINGS.value)]
             runs = [
-                _run(config, dataset, smoke, cache, [*settings, f"--config.seed={seed}"])
+                _run(config, dataset, smoke, cache, [*own, f"--config.seed={seed}"])
                 for seed in range(_RUNS.value)
             ]
             cases.append(_case(f"{config}, {dataset}", runs))

@@ -23,7 +23,6 @@ from genrec_jax.quantizers import kernels, residual
 from genrec_jax.tokenizers import codecs
 
 _COMPARED = 2**14  # items whose codes are compared
-_IN_CACHE = 2**14
 SENTENCE_DIM = 768  # of the sentence encoders that TIGER reads, beside the config's own width
 
 
@@ -131,9 +130,8 @@ def _encode_in_bfloat16(config, num_items: int) -> common.Case:
 
     def assign(params, embeddings):
         module = model.bind(params)
-        # Rows whose layers' outputs stay in a GPU's cache.
-        latents = jax.lax.map(module.encode, embeddings, batch_size=min(_IN_CACHE, num_items))
-        return residual.nearest_codes(latents.astype("float32"), module.codewords())
+        latents = module.encode(embeddings).astype("float32")
+        return residual.nearest_codes(latents, module.codewords())
 
     compiled = jax.jit(assign)
     with jax.default_matmul_precision("highest"):

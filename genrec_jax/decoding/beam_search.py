@@ -16,6 +16,8 @@ import jax.numpy as jnp
 from genrec_jax.decoding import prefix_index
 from genrec_jax.decoding.prefix_index import PrefixIndex
 
+_GROUP = 32  # values of a group
+
 StepFn = Callable[[int, jax.Array | None, Any], tuple[jax.Array, Any]]
 
 
@@ -62,7 +64,7 @@ def beam_search(
             log_probs = jax.nn.log_softmax(log_probs, where=is_valid)
         candidates = scores[..., None] + log_probs
         candidates = _merge_beams(jnp.where(is_valid, candidates, -jnp.inf))  # [B, W * M]
-        scores, best = jax.lax.top_k(candidates, min(num_beams, candidates.shape[1]))
+        scores, best = top_k(candidates, min(num_beams, candidates.shape[1]))
         nodes = _gather(_merge_beams(child), best)
         codes = index.child_code[level][nodes]
         parents = best // index.widest[level]
@@ -73,6 +75,25 @@ def beam_search(
         jnp.pad(items, missing, constant_values=-1),
         jnp.pad(scores, missing, constant_values=-jnp.inf),
     )
+
+
+def top_k(x: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
+    """Returns what `jax.lax.top_k` does, the k largest of each row of x [B, N] and their places.
+
+    In two steps, as GPUs sort whole rows: the k largest are in the k groups whose maxima are the
+    largest. Equal values come in the order of their places, as groups do.
+    """
+    batch, length = x.shape
+    num_groups = -(-length // _GROUP)
+    if num_groups <= 2 * k:
+        return jax.lax.top_k(x, k)
+    padded = jnp.pad(x, ((0, 0), (0, num_groups * _GROUP - length)), constant_values=-jnp.inf)
+    groups = padded.reshape(batch, num_groups, _GROUP)
+    _, chosen = jax.lax.top_k(groups.max(axis=-1), k)
+    chosen = jnp.sort(chosen, axis=-1)  # [B, k]
+    largest, best = jax.lax.top_k(_merge_beams(_gather(groups, chosen)), k)
+    places = jnp.take_along_axis(chosen, best // _GROUP, axis=1) * _GROUP + best % _GROUP
+    return largest, jnp.minimum(places, length - 1)  # where nothing but -inf is left
 
 
 def _merge_beams(x: jax.Array) -> jax.Array:

@@ -97,9 +97,13 @@ def build(semantic_ids: np.ndarray, among: np.ndarray | None = None) -> PrefixIn
 
 
 def _table(child_start: np.ndarray, codes: np.ndarray) -> np.ndarray | None:
-    """Returns the table of a level [n, K], or None if most of it would be empty and it is large."""
+    """Returns the table of a level [n, K], or None if it would be large and most of it empty.
+
+    Nor is there one that would have many more candidates than the widest node has children.
+    """
     num_nodes, size = len(child_start) - 1, int(codes.max()) + 1
-    if num_nodes * size > _LARGEST_SPARSITY * len(codes) + _SMALL:
+    is_large = num_nodes * size > _LARGEST_SPARSITY * len(codes) + _SMALL
+    if is_large or size > 2 * np.diff(child_start).max():
         return None
     table = np.full((num_nodes, size), -1, np.int32)
     table[np.repeat(np.arange(num_nodes), np.diff(child_start)), codes] = np.arange(len(codes))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from genrec_jax.decoding import prefix_index
-from genrec_jax.decoding.beam_search import beam_search
+from genrec_jax.decoding.beam_search import beam_search, top_k
 from genrec_jax.models import encoder_decoder
 
 LEVELS = (6, 7, 8, 3)
@@ -263,3 +263,17 @@ def test_a_user_who_has_everything_gets_nothing():
     items, scores = beam_search(step, (), index, 2, 2, excluded)
     np.testing.assert_array_equal(items, [[-1, -1], [2, -1]])
     np.testing.assert_allclose(np.exp(scores), [[0, 0], [0.36, 0]], rtol=1e-5)
+
+
+@pytest.mark.parametrize("length, k", [(1_000, 7), (70, 1), (64, 30), (333, 3)])
+def test_the_largest_in_groups_are_those_of_whole_rows(length, k):
+    rng = np.random.default_rng(length)
+    x = rng.integers(40, size=(50, length)).astype(np.float32)  # with many ties
+    x[rng.random(x.shape) < 0.5] = -np.inf
+    x[:3, k // 2 :] = -np.inf
+    values, places = top_k(jnp.asarray(x), k)
+    expected_values, expected_places = jax.lax.top_k(x, k)
+    np.testing.assert_array_equal(values, expected_values)
+    is_finite = np.isfinite(expected_values)
+    np.testing.assert_array_equal(places[is_finite], expected_places[is_finite])
+    assert places.min() >= 0 and places.max() < length

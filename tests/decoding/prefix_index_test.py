@@ -52,6 +52,11 @@ def test_a_large_level_that_is_nearly_empty_has_no_table():
     assert [table is not None for table in prefix_index.build(ids).tables] == [True, False]
 
 
+def test_a_level_whose_nodes_have_few_children_has_no_table():
+    ids = np.array([[0, 0], [0, 7], [1, 0], [1, 7]])
+    assert [table is not None for table in prefix_index.build(ids).tables] == [True, False]
+
+
 def test_items_left_below_a_prefix():
     items, mask = jnp.array([[1, 4, 1, 3]]), jnp.array([[True, True, True, False]])
     excluded = prefix_index.sorted_exclusions(INDEX, items, mask)
