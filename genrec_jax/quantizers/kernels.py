@@ -108,6 +108,7 @@ def _padded(codebooks: Sequence[jax.Array], size: int, width: int) -> tuple[jax.
 def _over_rows(codes: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
     """Returns `codes(x, *codebooks)`, which each device computes for its own rows of x."""
 
+    @jax.named_scope("nearest_codes")
     def call(x, *codebooks):  # custom_partitioning takes no optional arguments
         return codes(x, *codebooks)
 
