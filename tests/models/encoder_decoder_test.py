@@ -206,7 +206,7 @@ def test_weights_start_with_the_spread_that_their_inputs_call_for():
     sizes = {"embedding_dim": 96, "dim": 64, "num_heads": 4, "head_dim": 24, "hidden_dim": 160}
     depths = {"num_encoder_layers": 1, "num_decoder_layers": 1}
     model, _ = make(**sizes, **depths, use_separator=True, num_user_bins=5)
-    params = model.init(jax.random.key(0, impl="unsafe_rbg"))
+    params = jax.jit(model.init)(jax.random.key(0, impl="unsafe_rbg"))
     attention = {
         "query": (64 * 24) ** -0.5,  # T5 has the 1 / sqrt(H) of the scores here
         "key": 64**-0.5,

@@ -50,30 +50,35 @@ def losses_of(
     return model.bind(params).losses(items, segments, catalogue, smoothing, rng)
 
 
-def read(module, histories):
+@functools.partial(jax.jit, static_argnames=("model", "method", "level"))
+def call(model, params, method, *arguments, **named):
+    """Returns what this method of the model gives, compiled as a whole."""
+    return getattr(model.bind(params), method)(*arguments, **named)
+
+
+def read(model, params, histories):
     """Returns the vectors, and the state and memory of each history's last place."""
-    vectors = module.vectors(CATALOGUE)
+    vectors = call(model, params, "vectors", CATALOGUE)
     items = np.zeros((len(histories), LENGTH), np.int32)
     mask = np.arange(LENGTH) < np.array([[len(history)] for history in histories])
     items[mask] = np.concatenate(histories)
-    memory = module.encode(items, np.where(mask, 0, -1), vectors)
+    memory = call(model, params, "encode", items, np.where(mask, 0, -1), vectors)
     return vectors, *memory.at(hybrid.last_places(mask))
 
 
 def test_losses_are_those_of_what_a_search_computes():
     model, params = make()
-    module = model.bind(params)
     item_losses, _, code_losses = losses_of(model, params)
     np.testing.assert_array_equal(np.asarray(item_losses > 0), HAS_TARGET)
     assert (code_losses[~HAS_TARGET] == 0).all()
-    vectors, state, memory = read(module, [[1], [1, 6], [1, 6, 0]])
+    vectors, state, memory = read(model, params, [[1], [1, 6], [1, 6, 0]])
     targets = np.array([[6], [0], [2]])
-    scores = module.item_logits(state, memory, vectors)[:, 0]
+    scores = call(model, params, "item_logits", state, memory, vectors)[:, 0]
     scores = jax.nn.log_softmax(scores, where=IS_KNOWN)
     np.testing.assert_allclose(
         np.take_along_axis(np.asarray(scores), targets, 1)[:, 0], -item_losses[1, :3], atol=1e-5
     )
-    logits = module.code_logits(state, TREE.codes[targets], memory, CATALOGUE.tree)
+    logits = call(model, params, "code_logits", state, TREE.codes[targets], memory, CATALOGUE.tree)
     scores = item_scores.log_probs(prefix_index.build(IDS, IS_KNOWN), logits, targets)
     np.testing.assert_allclose(scores[:, 0], -code_losses[1, :3].sum(axis=-1), atol=1e-5)
 
@@ -180,17 +185,27 @@ def test_packed_histories_have_the_losses_of_rows_of_their_own():
 
 def test_a_step_of_a_search_gives_the_logits_of_training():
     model, params = make()
-    module = model.bind(params)
-    _, state, memory = read(module, [[1, 6, 0], [3]])
+    _, state, memory = read(model, params, [[1, 6, 0], [3]])
     beams = np.broadcast_to(np.arange(NUM_ITEMS), (2, NUM_ITEMS))
     everywhere = memory._replace(sees=np.repeat(memory.sees, NUM_ITEMS, axis=1))
     states = np.repeat(state, NUM_ITEMS, axis=1)
-    expected = module.code_logits(states, TREE.codes[beams], everywhere, CATALOGUE.tree)
-    shared, cache = module.start_search(memory)
+    expected = call(
+        model, params, "code_logits", states, TREE.codes[beams], everywhere, CATALOGUE.tree
+    )
+    shared, cache = call(model, params, "start_search", memory)
     for level in range(3):
         codes = None if level == 0 else TREE.codes[beams, level - 1]
-        logits, cache = module.search_step(
-            level, codes, cache, state=state, shared=shared, memory=memory, tree=CATALOGUE.tree
+        logits, cache = call(
+            model,
+            params,
+            "search_step",
+            level=level,
+            codes=codes,
+            cache=cache,
+            state=state,
+            shared=shared,
+            memory=memory,
+            tree=CATALOGUE.tree,
         )
         np.testing.assert_allclose(
             np.broadcast_to(logits, expected[level].shape), expected[level], atol=1e-5
@@ -204,8 +219,8 @@ def test_items_that_come_again_are_scored_by_what_is_learned_of_repeats():
     none = params | {"repeat_bias": 0 * params["repeat_bias"]}
     logits = []
     for one in (params, none):
-        vectors, state, memory = read(model.bind(one), [[1, 6, 1]])
-        logits.append(np.asarray(model.bind(one).item_logits(state, memory, vectors)[0, 0]))
+        vectors, state, memory = read(model, one, [[1, 6, 1]])
+        logits.append(np.asarray(call(model, one, "item_logits", state, memory, vectors)[0, 0]))
     change = np.zeros(NUM_ITEMS)
     change[[1, 6]] = 0.5  # 10 times 0.05, once
     np.testing.assert_allclose(logits[0] - logits[1], change, atol=1e-5)
@@ -216,10 +231,9 @@ def test_codes_are_scored_by_how_many_of_their_items_are_left():
     none = params | {"level_repeat_bias": 0 * params["level_repeat_bias"]}
     differences = []
     for one in (params, none):
-        module = model.bind(one)
-        _, state, memory = read(module, [[0, 1]])  # 1 0 2 and 0 2 0
+        _, state, memory = read(model, one, [[0, 1]])  # 1 0 2 and 0 2 0
         codes = np.array([[[1, 0, 1]]])
-        differences.append(module.code_logits(state, codes, memory, CATALOGUE.tree))
+        differences.append(call(model, one, "code_logits", state, codes, memory, CATALOGUE.tree))
     least = np.log(1e-4)
     expected = (
         [0.3 * np.log(2 / 3), 0.3 * np.log(3 / 4)],  # one of 3 and one of 4 items
@@ -233,8 +247,7 @@ def test_codes_are_scored_by_how_many_of_their_items_are_left():
 
 def test_an_item_that_training_lacks_has_its_content_alone():
     model, params = make()
-    module = model.bind(params)
-    vectors = module.vectors(CATALOGUE)
+    vectors = call(model, params, "vectors", CATALOGUE)
     np.testing.assert_allclose(vectors[5], CONTENT[5] @ params["content"]["kernel"], rtol=1e-5)
     own = np.asarray(vectors - CONTENT @ params["content"]["kernel"])
     np.testing.assert_allclose(own[IS_KNOWN], params["items"][IS_KNOWN], atol=1e-6)
@@ -242,27 +255,27 @@ def test_an_item_that_training_lacks_has_its_content_alone():
 
 def test_a_place_sees_what_is_before_it_in_its_history_and_nothing_else():
     model, params = make()
-    module = model.bind(params)
-    vectors = module.vectors(CATALOGUE)
-    states = module.encode(ITEMS, SEGMENTS, vectors).states
+    vectors = call(model, params, "vectors", CATALOGUE)
+    states = call(model, params, "encode", ITEMS, SEGMENTS, vectors).states
     for place in range(LENGTH):
         changed = ITEMS.copy()
         changed[:, place] = (changed[:, place] + 1) % NUM_ITEMS
-        differs = np.any(module.encode(changed, SEGMENTS, vectors).states != states, axis=-1)
+        differs = np.any(
+            call(model, params, "encode", changed, SEGMENTS, vectors).states != states, axis=-1
+        )
         sees = (SEGMENTS == SEGMENTS[:, [place]]) & (np.arange(LENGTH) >= place)
         np.testing.assert_array_equal(differs[SEGMENTS >= 0], sees[SEGMENTS >= 0])
 
 
 def test_an_empty_history_has_finite_logits():
     model, params = make()
-    module = model.bind(params)
-    vectors = module.vectors(CATALOGUE)
-    memory = module.encode(ITEMS[:1], np.full((1, LENGTH), -1), vectors)
+    vectors = call(model, params, "vectors", CATALOGUE)
+    memory = call(model, params, "encode", ITEMS[:1], np.full((1, LENGTH), -1), vectors)
     state, memory = memory.at(np.array([0]))
     codes = TREE.codes[[[2]]]
-    logits = module.code_logits(state, codes, memory, CATALOGUE.tree)
+    logits = call(model, params, "code_logits", state, codes, memory, CATALOGUE.tree)
     assert all(np.isfinite(level).all() for level in logits)
-    assert np.isfinite(module.item_logits(state, memory, vectors)).all()
+    assert np.isfinite(call(model, params, "item_logits", state, memory, vectors)).all()
 
 
 @pytest.mark.parametrize(

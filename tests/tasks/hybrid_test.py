@@ -65,7 +65,7 @@ def run(tmp_path_factory):
     config.tokenizer_config.model.update(level_sizes=(16, 16))
     config.optimizer.learning_rate = 5e-3
     for stack in (config.model.encoder, config.model.decoder):
-        stack.update(dim=16, num_heads=1, hidden_dim=16)
+        stack.update(dim=16, num_heads=1, hidden_dim=16, num_layers=1)
     return folder, config, hybrid.run(config, folder)
 
 

@@ -24,12 +24,13 @@ def test_the_loss_is_the_mean_over_all_targets():
     model = model_lib.from_config({"dtype": "auto", "model": settings}, 6)
     params = model.init(jax.random.key(0))
     data = {"items": CORPUS.items, "samples": rows}
-    loss_fn = sasrec.loss_fn(model, packing.mean_targets(rows))
+    loss_fn = jax.jit(sasrec.loss_fn(model, packing.mean_targets(rows)))
+    bound_scores = jax.jit(lambda *history: model.bind(params).scores(*history))
     loss, _ = loss_fn(params, data, np.array([0, 1]), 0, None)
     scores = []
     for history, target in (([0], 1), ([0, 1], 2), ([0, 1, 2], 3), ([2], 0)):
         items = np.array([history])
-        scores.append(model.bind(params).scores(items, np.ones_like(items, bool))[0, target])
+        scores.append(bound_scores(items, np.ones_like(items, bool))[0, target])
     assert loss == pytest.approx(-np.mean(scores), rel=1e-5)
     parts = [loss_fn(params, data, np.array([row]), 0, None)[0] for row in (0, 1)]
     assert np.mean(parts) == pytest.approx(float(loss), rel=1e-6)
