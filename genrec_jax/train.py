@@ -216,7 +216,7 @@ def fit(
 
     @functools.partial(jax.jit, donate_argnums=0)
     def renew(state, data, rng):
-        rng = jax.random.fold_in(rng, state["step"])
+        _, rng = jax.random.split(jax.random.fold_in(rng, state["step"]))  # not that of the step
         params, stats = rules.renew(state["params"], state.get("stats"), data, rng)
         return state | {"params": params} | ({"stats": stats} if "stats" in state else {})
 

@@ -12,8 +12,8 @@ ORDER = """
 errors checks files lookup xla
 data.records data.splits data.corpus data.cold_start data.text data.histories
 data.k_core data.text_files data.table_files data.sources
-data.builder data.datasets data.history_files data.embedding_files data.embedders data.batches
-data.packing
+data.builder data.datasets data.history_files data.embedding_files data.embedders data.packing
+data.batches
 quantizers.sinkhorn quantizers.vector quantizers.hopper quantizers.tpu quantizers.kernels
 quantizers.residual quantizers.ema quantizers.fsq
 quantizers.kmeans quantizers.product

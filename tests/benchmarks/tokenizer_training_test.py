@@ -32,11 +32,11 @@ def test_a_smoke_run(tmp_path, monkeypatch, capsys):
     # The parameters and two moments are read and written, a batch is read.
     assert step["bytes"] == 5 * 4 * (6 * 104_064 + 64 * 768)
 
-    # A loop does what its steps do, and its rates are those that it logs.
+    # A loop does what its steps do, and has a clock of its own.
     assert loop["flops"] == step["flops"] == products["flops"]
     assert loop["bytes"] == step["bytes"]
     assert len(loop["seconds"]) == 3
-    assert loop["facts"]["steps_per_second"] == pytest.approx(5 / np.median(loop["seconds"]))
+    assert loop["rate"] == pytest.approx(5 / np.median(loop["seconds"]))
     # 8 layers of three products, but the first of two, and 3 levels.
     assert products["facts"]["num_products"] == 8 * 3 - 1 + 3
     assert report["comparisons"] == {
