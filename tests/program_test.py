@@ -232,6 +232,7 @@ def test_a_run_killed_after_its_last_step_only_evaluates(environment, retrieval,
     checkpoint.load_export(copy, ["semantic_ids"])
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("what", ["data", "checkpoint"])
 def test_a_full_disk_ends_in_one_line_and_leaves_nothing_that_passes_for_whole(
     environment, retrieval, tmp_path, what
@@ -267,6 +268,7 @@ def test_mistakes_on_the_command_line(environment, tmp_path):
         assert err.startswith("error: ") and message in err and err.count("\n") == 1
 
 
+@pytest.mark.once
 def test_tokenizer_and_retrieval_apart_give_the_same(environment, retrieval, tmp_path):
     _, expected, _, _ = retrieval
     tokenizer, _, _ = run(environment, RQVAE_ARGUMENTS, tmp_path / "tokenizer")
@@ -286,6 +288,7 @@ def test_tokenizer_and_retrieval_apart_give_the_same(environment, retrieval, tmp
         assert err.count("\n") == 1
 
 
+@pytest.mark.once
 def test_another_tokenizer_serves_retrieval_and_the_report(environment, retrieval, tmp_path):
     embedder = {key: value for key, value in TOKENIZER.items() if key.startswith("embedder.")}
     cache = f"--config.cache_dir={tmp_path / 'cache'}"
@@ -308,6 +311,7 @@ def test_another_tokenizer_serves_retrieval_and_the_report(environment, retrieva
     assert error == pytest.approx(loss, rel=1e-6)
 
 
+@pytest.mark.once
 def test_recommending_to_others_as_often_as_asked(environment, retrieval, tmp_path):
     histories = tmp_path / "histories.jsonl"
     arguments = [
@@ -327,6 +331,7 @@ def test_recommending_to_others_as_often_as_asked(environment, retrieval, tmp_pa
         assert all(len(json.loads(line)["item_ids"]) == 5 for line in lines)
 
 
+@pytest.mark.once
 def test_reporting_on_the_tokenizer_as_often_as_asked(environment, retrieval, tmp_path):
     workdir, expected, _, _ = retrieval
     arguments = ["--config=configs/tokenizer_report.py", f"--config.run={workdir}"]
@@ -345,6 +350,7 @@ def test_reporting_on_the_tokenizer_as_often_as_asked(environment, retrieval, tm
     assert {path: path.stat().st_mtime_ns for path in workdir.rglob("*")} == before
 
 
+@pytest.mark.once
 def test_prepared_data_and_embeddings_are_shared(environment, tmp_path):
     cache = f"--config.cache_dir={tmp_path / 'cache'}"
     widths = {"dim": 16, "remainder_dim": 4, "collaborative_dim": 8}
@@ -367,6 +373,7 @@ def test_prepared_data_and_embeddings_are_shared(environment, tmp_path):
     assert not (tmp_path / "rqvae" / "cache").exists()
 
 
+@pytest.mark.once
 def test_results_are_reproduced_by_one_command(environment):
     place = ROOT / "runs" / "reproduce-synthetic-smoke"
     assert not place.exists(), f"{place} is in the way of this test: move it"

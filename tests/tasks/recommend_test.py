@@ -17,6 +17,7 @@ from genrec_jax.errors import UserError
 from genrec_jax.tasks import recommend, retrieval
 from tests.program_test import RETRIEVAL, TOKENIZER
 
+pytestmark = pytest.mark.once
 NUM_EVALUATED = 120  # of the 150 who can be
 
 
