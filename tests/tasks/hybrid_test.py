@@ -14,6 +14,8 @@ from genrec_jax.recommender import Recommender
 from genrec_jax.tasks import hybrid
 from tests.data.corpus_test import make
 
+pytestmark = pytest.mark.once
+
 CORPUS = make([[0, 1, 2, 3, 4, 5], [2, 0, 1, 4], [3, 4, 0]], num_items=6)  # [:-2] is for training
 IDS = np.array([[0, 0], [0, 1], [1, 0], [1, 1], [2, 0], [2, 1]])
 

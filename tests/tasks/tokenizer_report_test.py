@@ -20,6 +20,8 @@ from genrec_jax.tokenizers import codecs
 from tests.program_test import TOKENIZER
 from tests.tasks.recommend_test import write_shop
 
+pytestmark = pytest.mark.once
+
 NUM_ITEMS, NUM_LEVELS = 100, 3
 DUPLICATES = ("item-5", "item-6")  # which have the text of item-4
 
