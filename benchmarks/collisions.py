@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks import common
+from genrec_jax import telemetry
 from genrec_jax.quantizers import collisions
 
 _LEVELS, _WIDTH = 3, 32
@@ -116,7 +117,7 @@ def _result(case: Case) -> dict[str, Any]:
         started = time.perf_counter()
         ids = case.call()
         seconds.append(time.perf_counter() - started)
-    peak_gigabytes = common.peak_bytes() / 1e9
+    peak_gigabytes = telemetry.peak_host_bytes() / 1e9
     counts, prefix_counts = _counts(case.codes), _counts(case.codes[:, :-1])
     facts = {
         "colliding_share": 1 - len(counts) / len(ids),  # of items whose codes another one keeps

@@ -20,7 +20,6 @@ import json
 import os
 import pathlib
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -338,12 +337,6 @@ def run_module(
     if done.returncode:
         raise UserError(f"{' '.join([module, *arguments])} failed:\n{done.stderr[-2000:]}")
     return time.perf_counter() - started
-
-
-def peak_bytes() -> int:
-    """Returns the most memory that this process has held so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak * (1 if sys.platform == "darwin" else 1024)
 
 
 def result(

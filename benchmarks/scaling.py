@@ -43,7 +43,7 @@ from benchmarks import (
     tokenizer_training,
 )
 from configs import retrieval as retrieval_config
-from genrec_jax import files, optimizer, sharding, train
+from genrec_jax import files, optimizer, sharding, telemetry, train
 from genrec_jax.data import corpus as corpus_lib
 from genrec_jax.data import packing, splits
 from genrec_jax.data.corpus import Corpus
@@ -245,7 +245,7 @@ def measure(work: Work, all_sizes: Sequence[int], smoke: bool) -> list[dict[str,
 def peak_bytes(on_device: bool) -> int:
     """Returns the most memory so far, of an accelerator if there is one, or of the process."""
     stats = jax.local_devices()[0].memory_stats() if on_device else None
-    return stats["peak_bytes_in_use"] if stats else common.peak_bytes()
+    return stats["peak_bytes_in_use"] if stats else telemetry.peak_host_bytes()
 
 
 def slope(points: Iterable[tuple[float, float]]) -> float:

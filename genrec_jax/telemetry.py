@@ -126,7 +126,11 @@ def _peak_memory() -> str:
     stats = jax.local_devices()[0].memory_stats()
     if stats:
         return f"{stats['peak_bytes_in_use'] / 2**30:.2f} GiB device peak"
-    # A CPU device reports nothing; its memory is the process's. ru_maxrss: KiB, on macOS bytes.
-    unit = 1 if sys.platform == "darwin" else 2**10
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return f"{peak / 2**30:.2f} GiB host peak"
+    # A CPU device reports nothing; its memory is the process's.
+    return f"{peak_host_bytes() / 2**30:.2f} GiB host peak"
+
+
+def peak_host_bytes() -> int:
+    """Returns the most memory that this process has held so far."""
+    unit = 1 if sys.platform == "darwin" else 2**10  # of ru_maxrss
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

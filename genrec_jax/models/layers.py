@@ -134,16 +134,10 @@ class Attention(nnx.Module):
         return keys, jnp.einsum("BSD,DNH->BSNH", x, self.value[...].astype(x.dtype))
 
     def attend(
-        self,
-        queries: jax.Array,
-        keys_values: tuple[jax.Array, jax.Array],
-        *,
-        bias: jax.Array | None = None,
-        mask: jax.Array | None = None,
-        rngs: nnx.Rngs | None = None,
+        self, queries: jax.Array, keys_values: tuple[jax.Array, jax.Array], **options
     ) -> jax.Array:
-        """Returns [B, T, D]: `mix`, then `merge`."""
-        return self.merge(self.mix(queries, keys_values, bias=bias, mask=mask, rngs=rngs))
+        """Returns [B, T, D]: `mix`, with its options, then `merge`."""
+        return self.merge(self.mix(queries, keys_values, **options))
 
     def mix(
         self,
