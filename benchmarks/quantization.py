@@ -12,7 +12,7 @@ N items   E embedding width   C code width   Q levels   K codebook size
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import numpy as np
@@ -88,7 +88,6 @@ def codes_in_float64(latents: jax.Array, codebooks: Sequence[jax.Array]) -> np.n
 
 def _encode(config, num_items: int) -> common.Case:
     """Embeddings on the device to codes at full precision, as the IDs that are written."""
-    width, levels, size = code_shape(config)
     params_rng, embeddings_rng = jax.random.split(jax.random.key(0))
     model, _ = codecs.NEURAL["rqvae"](config.model.to_dict(), SENTENCE_DIM)
     params = jax.jit(model.init)(params_rng)
@@ -101,25 +100,19 @@ def _encode(config, num_items: int) -> common.Case:
             latents = module.encode(embeddings)
             return residual.nearest_codes(latents, module.codewords(), implementation="xla")
 
-    dims = encoder_dims(config, SENTENCE_DIM)
-    read = embeddings.nbytes + 4 * (sum(kernel_sizes(dims)) + levels * size * width)
-    return common.Case(
+    return _encoding(
         f"encode {SENTENCE_DIM}-d, quantise",
         lambda: assign(params, embeddings),
-        "items",
-        num_items,
-        common.add_flops(
-            {"float32_highest": 2 * num_items * sum(kernel_sizes(dims))},
-            quantize_flops(num_items, width, levels, size, "xla"),
-        ),
-        read + 4 * num_items * levels,
+        config,
+        embeddings,
+        "float32_highest",
+        "xla",
         {},
     )
 
 
 def _encode_in_bfloat16(config, num_items: int) -> common.Case:
     """The fastest way: embeddings and encoder in bfloat16, and the accelerator's own kernel."""
-    width, levels, size = code_shape(config)
     params_rng, embeddings_rng = jax.random.split(jax.random.key(0))
     model, _ = codecs.NEURAL["rqvae"](config.model.to_dict(), SENTENCE_DIM)
     params = jax.jit(model.init)(params_rng)
@@ -138,19 +131,42 @@ def _encode_in_bfloat16(config, num_items: int) -> common.Case:
         some = embeddings[:_COMPARED].astype("float32")
         expected = jax.jit(lambda params, x: assign(params, x))(params, some)
     agreement = np.all(compiled(half, embeddings)[:_COMPARED] == expected, axis=1)
-    dims = encoder_dims(config, SENTENCE_DIM)
-    read = embeddings.nbytes + 2 * sum(kernel_sizes(dims)) + 4 * levels * size * width
-    return common.Case(
+    return _encoding(
         f"encode {SENTENCE_DIM}-d in bfloat16, quantise",
         lambda: compiled(half, embeddings),
+        config,
+        embeddings,
+        "bfloat16",
+        "auto",
+        {"agreement": float(agreement.mean())},
+    )
+
+
+def _encoding(
+    name: str,
+    call: Callable[[], jax.Array],
+    config,
+    embeddings: jax.Array,
+    precision: str,
+    implementation: str,
+    facts: dict[str, float],
+) -> common.Case:
+    """Returns the case of an encoder whose kernels have the type of the embeddings [N, E]."""
+    width, levels, size = code_shape(config)
+    num_items, embedding_dim = embeddings.shape
+    num_weights = sum(kernel_sizes(encoder_dims(config, embedding_dim)))
+    read = embeddings.nbytes + embeddings.dtype.itemsize * num_weights + 4 * levels * size * width
+    return common.Case(
+        name,
+        call,
         "items",
         num_items,
         common.add_flops(
-            {"bfloat16": 2 * num_items * sum(kernel_sizes(dims))},
-            quantize_flops(num_items, width, levels, size, "auto"),
+            {precision: 2 * num_items * num_weights},
+            quantize_flops(num_items, width, levels, size, implementation),
         ),
         read + 4 * num_items * levels,
-        {"agreement": float(agreement.mean())},
+        facts,
     )
 
 
