@@ -57,6 +57,22 @@ def test_clipping_scales_the_whole_gradient():
     np.testing.assert_allclose(update, expected, rtol=1e-5)
 
 
+def test_small_gradients_are_not_clipped():
+    """Nor is one of 0, whose scale would be infinite."""
+    for gradient in ([0.3, 0.4], [0.0, 0.0]):
+        states = []
+        for clip_norm in (0.0, 1.0):
+            tx, _ = optimizer.make(**SETTINGS | {"warmup_steps": 0, "clip_norm": clip_norm})
+            update, _ = tx.update(jnp.array(gradient), tx.init(jnp.zeros(2)), jnp.zeros(2))
+            states.append(update)
+        np.testing.assert_array_equal(*states)
+
+
+def test_norm_is_of_all_arrays():
+    tree = {"a": jnp.array([[1.0, 2.0], [4.0, 0.0]]), "b": jnp.array(-2.0, jnp.bfloat16)}
+    assert optimizer.norm(tree) == 5.0
+
+
 def test_an_unknown_schedule_is_refused():
     with pytest.raises(UserError, match="unknown schedule 'linear': choose one of constant"):
         optimizer.make(**SETTINGS | {"schedule": "linear"})
