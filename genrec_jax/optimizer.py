@@ -1,5 +1,7 @@
 """AdamW with clipping and a learning-rate schedule, all from the config."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -56,25 +58,42 @@ def make(
     return tx, rate
 
 
-def norm(tree) -> jax.Array:
+class Clipped(NamedTuple):
+    """The state of clipping."""
+
+    grad_norm: jax.Array  # [] float32 of the whole gradient, before it was clipped
+
+
+def grad_norm(grads, opt_state) -> jax.Array:
+    """Returns the norm of the whole gradient: what clipping has found, if there is any."""
+    found = optax.tree.get(opt_state, "grad_norm")
+    return optax.tree.norm(grads) if found is None else found
+
+
+def _clip_by_norm(limit: float) -> optax.GradientTransformation:
+    """Scales gradients whose norm is above `limit` down to it."""
+
+    def clip(grads, state, params=None):
+        del state, params
+        # Apart from what comes before: XLA for GPUs would make one slow kernel of the norm's sums
+        # and of those that end a product.
+        grads = jax.lax.optimization_barrier(grads)
+        norm = _norm(grads)
+        scale = jnp.minimum(1, limit / norm)  # of a norm of 0 infinity, so 1
+        grads = jax.tree.map(lambda leaf: (leaf * scale).astype(leaf.dtype), grads)
+        return grads, Clipped(norm)
+
+    return optax.GradientTransformation(lambda params: Clipped(jnp.zeros(())), clip)
+
+
+def _norm(tree) -> jax.Array:
     """Returns the square root of the sum of all squares, float32.
 
     Rows are summed first and then put together, which on a GPU is a kernel an array and one more;
-    summed one by one each array takes two, and slow ones.
+    summed one by one each array takes two.
     """
     rows = [
         jnp.sum(jnp.square(jnp.atleast_1d(leaf).astype(jnp.float32)), axis=-1).ravel()
         for leaf in jax.tree.leaves(tree)
     ]
     return jnp.sqrt(jnp.sum(jnp.concatenate(rows)))
-
-
-def _clip_by_norm(limit: float) -> optax.GradientTransformation:
-    """Scales gradients whose `norm` is above `limit` down to it."""
-
-    def clip(grads, params):
-        del params
-        scale = jnp.minimum(1, limit / norm(grads))  # of a norm of 0 infinity, so 1
-        return jax.tree.map(lambda leaf: (leaf * scale).astype(leaf.dtype), grads)
-
-    return optax.stateless(clip)

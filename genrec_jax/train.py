@@ -98,15 +98,12 @@ def make_train_superbatch(
         rng = jax.random.fold_in(rng, step)
         compute = gradients if accumulation == 1 else accumulated_gradients
         (loss, (metrics, observations)), grads = compute(params, data, indices, step, rng)
-        # XLA for GPUs would make one slow kernel of the norm's sums and of those that end a
-        # product: held apart, they take a step of the packed transformer from 5.5 ms to 4.7.
-        grads = jax.lax.optimization_barrier(grads)
         with jax.named_scope("update"):
             updates, opt_state = tx.update(grads, state["opt_state"], params)
             params = optax.apply_updates(params, updates)
         if rules:
             params, stats = rules.after(params, stats, observations)
-        metrics = {"loss": loss, "grad_norm": optimizer.norm(grads)} | metrics
+        metrics = {"loss": loss, "grad_norm": optimizer.grad_norm(grads, opt_state)} | metrics
         new_state = {"params": params, "opt_state": opt_state, "step": step + 1}
         if "stats" in state:
             new_state["stats"] = stats

@@ -68,9 +68,12 @@ def test_small_gradients_are_not_clipped():
         np.testing.assert_array_equal(*states)
 
 
-def test_norm_is_of_all_arrays():
-    tree = {"a": jnp.array([[1.0, 2.0], [4.0, 0.0]]), "b": jnp.array(-2.0, jnp.bfloat16)}
-    assert optimizer.norm(tree) == 5.0
+@pytest.mark.parametrize("clip_norm", [0.0, 1.0])
+def test_grad_norm_is_of_all_arrays_before_clipping(clip_norm):
+    tx, _ = optimizer.make(**SETTINGS | {"clip_norm": clip_norm})
+    grads = {"a": jnp.array([[1.0, 2.0], [4.0, 0.0]]), "b": jnp.array(-2.0)}
+    _, state = tx.update(grads, tx.init(grads), grads)
+    assert optimizer.grad_norm(grads, state) == 5.0
 
 
 def test_an_unknown_schedule_is_refused():
