@@ -64,6 +64,14 @@ def profile() -> ConfigDict:
     return config
 
 
+def mesh() -> ConfigDict:
+    """Returns how many devices share what, see genrec_jax/sharding.py; -1 for all that are left."""
+    config = ConfigDict()
+    config.data = -1  # share the rows of a batch
+    config.model = 1  # share large arrays
+    return config
+
+
 def levels(dataset: str) -> ConfigDict:
     """Returns the levels of a semantic ID, below `model`."""
     config = ConfigDict()

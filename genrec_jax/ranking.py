@@ -61,11 +61,12 @@ def check(config, minima: dict[str, float]) -> None:
     checks.at_least(config, _MINIMA | minima)
     checks.fraction(config, "ema_decay", "eval.unseen_share")
     profiling.check(config)
+    num_shards = sharding.sizes(**config.mesh.to_dict(), num_devices=jax.device_count())["data"]
     for name, batch_size, parts in (
         ("--config.batch_size", config.batch_size, config.accumulation),
         ("--config.eval.batch_size", config.eval.batch_size, 1),
     ):
-        sharding.check_batch_size(name, batch_size, parts)
+        sharding.check_batch_size(name, batch_size, num_shards, parts)
     if config.eval.num_beams < max(evaluator.CUTOFFS):
         raise UserError(
             f"--config.eval.num_beams={config.eval.num_beams} cannot fill the "

@@ -1,8 +1,16 @@
-"""The mesh, and what of a training step lies where on it.
+"""The mesh, and what lies where on it: the one place that says so.
 
-Data parallel: parameters and the corpus on every device, the rows of a batch spread over the
-axis `data`. `jit` inserts the sums over devices.
+The devices are a grid of two axes. The rows of a batch are spread over `data`. Large arrays are
+split over `model`, as `_RULES` says: tables, codebooks, a transformer's weights, and what the
+optimiser keeps of them. All else lies on every device. `jit` inserts the exchange between them.
+
+An axis that `model` does not divide stays whole, or the next axis of its rule is split;
+`--config.plan.num_devices` prints what becomes of each array.
 """
+
+import math
+import re
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -11,16 +19,59 @@ from jax.sharding import PartitionSpec as P
 
 from genrec_jax.errors import UserError
 
+ALL = -1  # of an axis: all devices that are left
+# The end of an array's path, and which of its axes may be split, the best first. Heads and hidden
+# units are split as in Megatron-LM (Shoeybi et al., 2019): a layer ends with a sum over devices.
+_RULES = (
+    (r"(self|cross)_attention/(query|key|value)", (1,)),  # [D, N, H]
+    (r"(self|cross)_attention/out", (0,)),  # [N, H, D]
+    (r"feed_forward/up/kernel", (1,)),  # [D, F]
+    (r"feed_forward/down/kernel", (0,)),  # [F, D]
+    (r"(tokens|users|items)", (0, 1)),  # [V, D]
+    (r"heads/\d+/kernel", (1,)),  # [D, K]
+    (r"codebooks", (1,)),  # [Q, K, C]
+    (r"embeddings", (1,)),  # [I, E]: by columns, so that a row is looked up without exchange
+)
 
-def make_mesh() -> Mesh:
-    """Returns the mesh of all devices of all processes."""
+
+def sizes(data: int, model: int, num_devices: int) -> dict[str, int]:
+    """Returns how many devices each axis has.
+
+    Args:
+        data, model: the settings `config.mesh.*`; one of them may be `ALL`.
+        num_devices: which both axes together must use.
+
+    Raises:
+        UserError: if they do not.
+    """
+    given = f"--config.mesh.data={data} and --config.mesh.model={model}"
+    if (data < 1 and data != ALL) or (model < 1 and model != ALL) or data == model == ALL:
+        raise UserError(
+            f"{given} must be 1 or more, and one of them may be -1 for all that is left"
+        )
+    known = math.prod(size for size in (data, model) if size != ALL)
+    left = num_devices // known
+    found = {"data": left if data == ALL else data, "model": left if model == ALL else model}
+    if math.prod(found.values()) != num_devices:
+        raise UserError(
+            f"{given} do not share {num_devices} devices: let their product be {num_devices}, or "
+            "one of them -1 and the other a divisor"
+        )
+    return found
+
+
+def make_mesh(data: int = ALL, model: int = 1, devices: Sequence | None = None) -> Mesh:
+    """Returns the mesh of the devices, all of all processes unless given; see `sizes`."""
+    devices = jax.devices() if devices is None else devices
+    shape = sizes(data, model, len(devices))
     # Auto: explicit axes, the newer default, reject lookups by sharded indices.
-    return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+    types = (AxisType.Auto,) * len(shape)
+    return jax.make_mesh(tuple(shape.values()), tuple(shape), axis_types=types, devices=devices)
 
 
 def one_device() -> Mesh:
     """Returns the mesh of the first device, for measurements."""
-    return jax.make_mesh((1,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:1])
+    return make_mesh(devices=jax.devices()[:1])
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -32,12 +83,47 @@ def over_rows(mesh: Mesh, row_axis: int = 0) -> NamedSharding:
     return NamedSharding(mesh, P(*[None] * row_axis, "data"))
 
 
+def spec(path: str, shape: Sequence[int], num_parts: int) -> P:
+    """Returns how an array with this path and shape is split into `num_parts` over `model`."""
+    for pattern, axes in _RULES:
+        if num_parts > 1 and re.search(rf"(^|/){pattern}$", path):
+            for axis in axes:
+                if shape[axis] % num_parts == 0:
+                    return P(*[None] * axis, "model")
+    return P()
+
+
+def of_tree(mesh: Mesh, tree):
+    """Returns the sharding of each array of a nested state, by its path and shape."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: NamedSharding(mesh, spec(name(path), leaf.shape, mesh.shape["model"])),
+        tree,
+    )
+
+
+def name(path) -> str:
+    """Returns the keys of a path in a pytree, with slashes between them."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def constrain(mesh: Mesh, tree):
+    """Returns the arrays of a tree, under `jit`, where they belong."""
+    return jax.lax.with_sharding_constraint(tree, of_tree(mesh, tree))
+
+
 def replicate(mesh: Mesh, tree):
     """Returns the tree of host arrays on every device of the mesh."""
     sharding = replicated(mesh)
-    return jax.tree.map(
-        lambda leaf: jax.make_array_from_process_local_data(sharding, np.asarray(leaf)), tree
-    )
+    return jax.tree.map(lambda leaf: _put(sharding, np.asarray(leaf)), tree)
+
+
+def put(mesh: Mesh, tree):
+    """Returns the tree of host arrays, which all processes have whole, where they belong."""
+    return jax.tree.map(_put, of_tree(mesh, tree), tree)
+
+
+def _put(sharding: NamedSharding, whole: np.ndarray) -> jax.Array:
+    return jax.make_array_from_callback(whole.shape, sharding, lambda index: whole[index])
 
 
 def shard_rows(mesh: Mesh, rows: np.ndarray, row_axis: int = 0) -> jax.Array:
@@ -45,12 +131,12 @@ def shard_rows(mesh: Mesh, rows: np.ndarray, row_axis: int = 0) -> jax.Array:
     return jax.make_array_from_process_local_data(over_rows(mesh, row_axis), rows)
 
 
-def check_batch_size(name: str, batch_size: int, accumulation: int = 1) -> None:
-    """Raises UserError unless the devices can share the batch evenly."""
-    parts = jax.device_count() * accumulation
+def check_batch_size(name: str, batch_size: int, num_shards: int, accumulation: int = 1) -> None:
+    """Raises UserError unless the shards, the mesh's axis `data`, can share it evenly."""
+    parts = num_shards * accumulation
     if batch_size < 1 or batch_size % parts:
         raise UserError(
-            f"{name}={batch_size} cannot be split over {jax.device_count()} devices"
+            f"{name}={batch_size} cannot be split over {num_shards} devices"
             + (f" and {accumulation} accumulated parts" if accumulation > 1 else "")
             + f": make it a multiple of {parts}"
         )

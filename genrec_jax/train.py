@@ -124,7 +124,7 @@ def make_train_superbatch(
             return state, jnp.stack(list(metrics.values()))  # one array, so one kernel stores them
 
         state, metrics = jax.lax.scan(body, state, superbatch)
-        return state, dict(zip(names, metrics.mean(axis=0), strict=True))
+        return sharding.constrain(mesh, state), dict(zip(names, metrics.mean(axis=0), strict=True))
 
     return train_superbatch
 
@@ -206,26 +206,24 @@ def fit(
         packing=packing,
     )
 
-    def make_state(rng, data):
-        params = init(rng, data)
-        state = {"params": params, "opt_state": tx.init(params), "step": jnp.zeros((), jnp.int32)}
-        stats = rules.start(params) if rules else None
-        if jax.tree.leaves(stats):
-            state["stats"] = stats
-        return state | {"ema": params} if ema_decay else state
+    make_state = functools.partial(_make_state, init, tx, rules, ema_decay)
 
     @functools.partial(jax.jit, donate_argnums=0)
     def renew(state, data, rng):
         _, rng = jax.random.split(jax.random.fold_in(rng, state["step"]))  # not that of the step
         params, stats = rules.renew(state["params"], state.get("stats"), data, rng)
-        return state | {"params": params} | ({"stats": stats} if "stats" in state else {})
+        state |= {"params": params} | ({"stats": stats} if "stats" in state else {})
+        return sharding.constrain(mesh, state)
 
     with contextlib.ExitStack() as stack:
         # A run starts (1) from its newest checkpoint or (2) from fresh parameters.
         checkpoints = stack.enter_context(Checkpoints(workdir, select))
+        shapes = jax.eval_shape(make_state, init_rng, data)
+        places = sharding.of_tree(mesh, shapes)
         abstract_state = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated),
-            jax.eval_shape(make_state, init_rng, data),
+            lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
+            shapes,
+            places,
         )
         step = checkpoints.latest_step()
         if step is not None:
@@ -237,7 +235,7 @@ def fit(
             iterator.set_state(progress["data"])
         else:
             step = 0
-            state = jax.jit(make_state, out_shardings=replicated)(init_rng, data)
+            state = jax.jit(make_state, out_shardings=places)(init_rng, data)
             progress = _first_progress(data_fingerprint)
 
         writer = stack.enter_context(MetricWriter(workdir, step))
@@ -291,6 +289,16 @@ def fit(
     times = {"train_seconds": progress["seconds"], "steps_per_second": clock.median_rate()}
     times = {f"time/{key}": value for key, value in times.items()}
     return Result(_averaged(state), step, progress["metrics"] | times)
+
+
+def _make_state(init, tx, rules: Rules | None, ema_decay: float, rng, data) -> dict:
+    """Returns what a run starts from."""
+    params = init(rng, data)
+    state = {"params": params, "opt_state": tx.init(params), "step": jnp.zeros((), jnp.int32)}
+    stats = rules.start(params) if rules else None
+    if jax.tree.leaves(stats):
+        state["stats"] = stats
+    return state | {"ema": params} if ema_decay else state
 
 
 def _averaged(state: dict) -> Any:

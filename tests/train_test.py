@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jax.sharding import AxisType
 
 from genrec_jax import optimizer, profiling, sharding, train
 from genrec_jax.errors import UserError
@@ -35,8 +34,7 @@ def loss_without_dropout(params, data, indices, step, rng):
 
 
 def mesh_of(num_devices):
-    devices = jax.devices()[:num_devices]
-    return jax.make_mesh((num_devices,), ("data",), (AxisType.Auto,), devices=devices)
+    return sharding.make_mesh(devices=jax.devices()[:num_devices])
 
 
 def train_steps(loss, *, num_devices=1, accumulation=1, calls=((0, 6),)):

@@ -35,7 +35,7 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
     model = hybrid.from_config(
         config.to_dict(), corpus.num_items, content.shape[1], tokenizer.level_sizes
     )
-    mesh = sharding.make_mesh()
+    mesh = sharding.make_mesh(**config.mesh.to_dict())
     searcher = searchers.of_hybrid(
         model,
         mesh,

@@ -50,11 +50,11 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
     tokenizer = tokenizer_task.load_or_make(config, corpus, workdir, cache_dir)
     semantic_ids, level_sizes = tokenizer.semantic_ids, tokenizer.level_sizes
     model = encoder_decoder.from_config(config.to_dict(), level_sizes)
-    mesh = sharding.make_mesh()
+    mesh = sharding.make_mesh(**config.mesh.to_dict())
     samples = _SAMPLES[config.samples](corpus)
     packing = None
     if config.packed:
-        num_shards = jax.device_count() * config.accumulation
+        num_shards = mesh.shape["data"] * config.accumulation
         packing = packing_of(samples, config.max_history, num_shards)
         loss = packed_loss_fn(model, config.max_history, config.batch_size // num_shards)
     else:

@@ -22,7 +22,7 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
     cache_dir = pathlib.Path(config.cache_dir or workdir / "cache")
     corpus = datasets.load(cache_dir, **config.data.to_dict())
     model = sasrec.from_config(config.to_dict(), corpus.num_items)
-    mesh = sharding.make_mesh()
+    mesh = sharding.make_mesh(**config.mesh.to_dict())
     is_unseen = corpus_lib.training_counts(corpus) == 0
     rows = packing.pack(corpus.offsets[:-1], corpus.splits.train_ends, config.row_length)
     ranker = ranking.Ranker(

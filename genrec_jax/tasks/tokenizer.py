@@ -10,6 +10,7 @@ import pathlib
 import time
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from genrec_jax import checkpoint, checks, files, profiling, sharding, train
@@ -57,10 +58,10 @@ def run(config, workdir: pathlib.Path, cache_dir: pathlib.Path | None = None) ->
     sees_interactions = "collaborative" in embedders.split_names(config.embedder.name)
     sees_interactions |= corpus.is_cold.any()  # by the items that it leaves out
 
-    mesh = sharding.make_mesh()
-    data = sharding.replicate(mesh, embeddings[~is_held_out])
     settings = config.to_dict()
     is_neural = config.name in codecs.NEURAL
+    mesh = sharding.make_mesh(**(settings["mesh"] if is_neural else {}))
+    data = _on_devices(mesh, embeddings[~is_held_out])
     if is_neural:
         model, codec = codecs.NEURAL[config.name](settings["model"], embeddings.shape[1])
     else:
@@ -68,7 +69,7 @@ def run(config, workdir: pathlib.Path, cache_dir: pathlib.Path | None = None) ->
     _check_categorical(embeddings, codec.num_categorical)
     if config.collisions == "reassign":
         collisions.check_room(corpus.num_items, codec.level_sizes)
-    evaluate = evaluator.Evaluator(codec, sharding.replicate(mesh, embeddings), is_held_out)
+    evaluate = evaluator.Evaluator(codec, _on_devices(mesh, embeddings), is_held_out)
     if is_neural:
         params, step, metrics = neural.fit(
             config,
@@ -108,6 +109,10 @@ def run(config, workdir: pathlib.Path, cache_dir: pathlib.Path | None = None) ->
     )
     metrics = corpus_lib.summary(corpus) | metrics | assignment.losses | healthy
     return metrics | {"time/seconds": time.monotonic() - started}
+
+
+def _on_devices(mesh: jax.sharding.Mesh, embeddings: np.ndarray) -> jax.Array:
+    return sharding.put(mesh, {"embeddings": embeddings})["embeddings"]
 
 
 def load_or_make(
@@ -172,7 +177,9 @@ def _check(config) -> None:
     if config.name in codecs.NEURAL:
         checks.at_least(config, train.MINIMA)
         profiling.check(config)
-        sharding.check_batch_size("--config.batch_size", config.batch_size, config.accumulation)
+        num_shards = sharding.sizes(**config.mesh.to_dict(), num_devices=jax.device_count())["data"]
+        batch = config.batch_size, num_shards, config.accumulation
+        sharding.check_batch_size("--config.batch_size", *batch)
     else:
         checks.at_least(config, _CLUSTERING_MINIMA)
     if config.name == "product_quantization":

@@ -119,7 +119,7 @@ def train_curve(fixture, dtype, weight_decay):
     meta = fixture.meta
     model = fixtures.rqvae_model(meta)
     tx = optax.adamw(meta["lr"], *meta["betas"], eps=meta["eps"], weight_decay=weight_decay)
-    mesh = jax.make_mesh((1,), ("data",), (jax.sharding.AxisType.Auto,), devices=jax.devices()[:1])
+    mesh = sharding.one_device()
     train_superbatch = train.make_train_superbatch(
         neural.loss_fn(model), tx, mesh, accumulation=1, ema_decay=0.0, rules=None
     )
