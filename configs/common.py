@@ -72,6 +72,13 @@ def mesh() -> ConfigDict:
     return config
 
 
+def plan() -> ConfigDict:
+    """Returns for how many devices to print the memory of a run's arrays, instead of running it."""
+    config = ConfigDict()
+    config.num_devices = 0  # 0 to run
+    return config
+
+
 def levels(dataset: str) -> ConfigDict:
     """Returns the levels of a semantic ID, below `model`."""
     config = ConfigDict()

@@ -61,6 +61,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.ema_decay = 0.0  # of the averaged parameters that are evaluated and kept; 0 for none
     config.patience = 0  # evaluations without a better one; 0 for no early end
     config.mesh = common.mesh()
+    config.plan = common.plan()
     config.profile = common.profile()
     config.optimizer = ConfigDict()
     config.optimizer.learning_rate = 2e-3

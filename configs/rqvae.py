@@ -50,6 +50,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.steps_per_call = 250
     config.eval_every = 2_000
     config.mesh = common.mesh()
+    config.plan = common.plan()
     config.profile = common.profile()
     config.optimizer = ConfigDict()
     config.optimizer.learning_rate = 1e-3

@@ -33,6 +33,9 @@ def main(argv: list[str]) -> None:
     name = f"{config.name}-{config.data.dataset}" if "data" in config else config.name
     directory = pathlib.Path(_WORKDIR.value or f"runs/{name}")
     task = _task(config.task)
+    if "plan" in config and config.plan.num_devices:
+        tables.print_plan(task.plan(config, directory))
+        return
     metrics = workdir.run_once(
         directory,
         config.to_dict(),

@@ -16,6 +16,7 @@ from pyarrow import parquet
 
 from genrec_jax import checkpoint, checks, files, optimizer, profiling, sharding, train
 from genrec_jax import metrics as metrics_lib
+from genrec_jax import plan as plan_lib
 from genrec_jax.data import batches
 from genrec_jax.data import corpus as corpus_lib
 from genrec_jax.data.corpus import Corpus, Samples
@@ -72,6 +73,15 @@ def check(config, minima: dict[str, float]) -> None:
             f"--config.eval.num_beams={config.eval.num_beams} cannot fill the "
             f"{max(evaluator.CUTOFFS)} places that are evaluated: give at least so many"
         )
+
+
+def plan(
+    config, corpus: Corpus, model: layers.Model, samples: Samples | Rows, catalogue: dict
+) -> list[plan_lib.Line]:
+    """Returns the arrays of training a model that reads `catalogue`, arrays or their shapes."""
+    tx, _ = optimizer.make(num_steps=config.num_steps, **config.optimizer.to_dict())
+    data = {"items": corpus.items, "samples": samples} | catalogue
+    return plan_lib.arrays(config, plan_lib.state(model, tx, config.ema_decay), data)
 
 
 def run(

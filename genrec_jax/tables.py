@@ -11,6 +11,7 @@ import rich.table
 
 _NUMBERED = re.compile(r"((?:.+/)?\w+_\d+)/([^/]+)")
 _NUM_GROUPS, _NUM_TITLES = 5, 3  # of the collisions
+_NUM_ARRAYS = 20  # of a plan
 _COLUMNS = ("recall@5", "ndcg@5", "recall@10", "ndcg@10")  # fit into 80 characters
 
 
@@ -41,6 +42,32 @@ def print_metrics(metrics: dict[str, float]) -> None:
     for key, value in rest.items():
         table.add_row(key, _number(value))
     console.print(table)
+
+
+def print_plan(lines: Sequence) -> None:
+    """Prints the largest arrays, a `plan.Line` each, and what all take together."""
+    table = rich.table.Table(box=rich.box.SIMPLE_HEAD)
+    table.add_column("array", overflow="fold")
+    for name in ("count", "shape", "type", "split", "MiB a device"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for line in lines[:_NUM_ARRAYS]:
+        split = "" if line.split is None else f"axis {line.split}"
+        shape = " x ".join(map(str, line.shape)) or "1"
+        size = f"{line.bytes / 2**20:,.3f}"
+        table.add_row(line.name, str(line.count), shape, line.dtype, split, size)
+    rest = lines[_NUM_ARRAYS:]
+    if rest:
+        count, size = (sum(getattr(line, name) for line in rest) for name in ("count", "bytes"))
+        table.add_row("all smaller ones", str(count), "", "", "", f"{size / 2**20:,.3f}")
+    console = rich.console.Console()
+    console.print(table)
+    groups = {}
+    for line in lines:
+        group = line.name.partition("/")[0]
+        groups[group] = groups.get(group, 0) + line.bytes
+    parts = ", ".join(f"{name} {size / 2**30:,.3f}" for name, size in groups.items())
+    total = f"{sum(groups.values()) / 2**30:,.3f} GiB a device: {parts}"
+    console.print(total + ". What a step computes in between comes on top.", highlight=False)
 
 
 def _tables_of_numbered(metrics: dict[str, float]) -> list[rich.table.Table]:

@@ -291,6 +291,13 @@ def fit(
     return Result(_averaged(state), step, progress["metrics"] | times)
 
 
+def state_shapes(init, tx, rules: Rules | None, ema_decay: float, data) -> dict:
+    """Returns the shapes and types of what a run starts from, without computing it."""
+    return jax.eval_shape(
+        functools.partial(_make_state, init, tx, rules, ema_decay), jax.random.key(0), data
+    )
+
+
 def _make_state(init, tx, rules: Rules | None, ema_decay: float, rng, data) -> dict:
     """Returns what a run starts from."""
     params = init(rng, data)

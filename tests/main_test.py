@@ -512,3 +512,19 @@ def test_an_extra_code_that_is_too_small(run, tmp_path):
     assert status == 2
     assert "share one semantic ID, the extra code tells 1 apart: train a tokenizer, in" in err
     assert not (tmp_path / "metrics.json").exists() and not (tmp_path / "export").exists()
+
+
+@pytest.mark.parametrize("name", ["rqvae", "retrieval", "sasrec", "hybrid", "fsq"])
+def test_a_plan_is_printed_and_nothing_is_run(run, tmp_path, name):
+    arguments = [f"--config=configs/{name}.py:smoke", f"--workdir={tmp_path / 'run'}", SHOP]
+    arguments += ["--config.plan.num_devices=1024", "--config.mesh.model=2"]
+    status, out, _ = run(*arguments)
+    text = " ".join(out.split())
+    assert status == 0 and "GiB a device: " in text and "all smaller ones" in text
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["cache"]
+
+
+def test_a_plan_for_devices_that_the_mesh_does_not_share_is_refused(run, tmp_path):
+    arguments = [RQVAE, f"--workdir={tmp_path}", SHOP, "--config.plan.num_devices=6"]
+    status, _, err = run(*arguments, "--config.mesh.model=4")
+    assert status == 2 and "--config.mesh.data=-1 and --config.mesh.model=4 do not share 6" in err

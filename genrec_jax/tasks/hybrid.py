@@ -6,14 +6,18 @@ semantic IDs, `scored/test/...` the ranking of all items by their scores.
 """
 
 import functools
+import math
 import pathlib
 import time
 
+import jax
 import jax.numpy as jnp
 
 from genrec_jax import checks, ranking, sharding, train
+from genrec_jax import plan as plan_lib
 from genrec_jax.data import corpus as corpus_lib
 from genrec_jax.data import datasets, embedders, packing
+from genrec_jax.decoding.catalogue_tree import CatalogueTree
 from genrec_jax.errors import UserError
 from genrec_jax.evaluators import searchers
 from genrec_jax.models import hybrid
@@ -69,6 +73,25 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
     )
     metrics = ranking.run(config, workdir, corpus, mesh, ranker)
     return metrics | {"time/seconds": time.monotonic() - started}
+
+
+def plan(config, workdir: pathlib.Path) -> list[plan_lib.Line]:
+    """Returns the arrays of training the network, the catalogue's tree as large as it can be."""
+    cache_dir = pathlib.Path(config.cache_dir or workdir / "cache")
+    corpus = datasets.load(cache_dir, **config.data)
+    content = embedders.embed(corpus, cache_dir, **config.embedder.to_dict())
+    sizes, num_items = tokenizer_task.planned_level_sizes(config), corpus.num_items
+    model = hybrid.from_config(config.to_dict(), num_items, content.shape[1], sizes)
+    rows = packing.pack(corpus.offsets[:-1], corpus.splits.train_ends, config.row_length)
+    per_item = [
+        jax.ShapeDtypeStruct((num_items, len(sizes)), dtype) for dtype in ("int32", "float32")
+    ]
+    siblings = [
+        jax.ShapeDtypeStruct((min(num_items, math.prod(sizes[:level])), size), "bool")
+        for level, size in enumerate(sizes)
+    ]
+    tree = CatalogueTree(per_item[0], per_item[0], tuple(siblings), per_item[1])
+    return ranking.plan(config, corpus, model, rows, {"content": content, "tree": tree})
 
 
 def _check(config) -> None:

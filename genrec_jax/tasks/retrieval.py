@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genrec_jax import checks, ranking, sharding, train
+from genrec_jax import plan as plan_lib
 from genrec_jax.data import batches, datasets, histories
 from genrec_jax.data import corpus as corpus_lib
 from genrec_jax.data.corpus import Samples
@@ -78,6 +79,16 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
     )
     metrics = ranking.run(config, workdir, corpus, mesh, ranker)
     return metrics | {"time/seconds": time.monotonic() - started}
+
+
+def plan(config, workdir: pathlib.Path) -> list[plan_lib.Line]:
+    """Returns the arrays of training the encoder-decoder."""
+    corpus = datasets.load(pathlib.Path(config.cache_dir or workdir / "cache"), **config.data)
+    sizes = tokenizer_task.planned_level_sizes(config)
+    model = encoder_decoder.from_config(config.to_dict(), sizes)
+    ids = jax.ShapeDtypeStruct((corpus.num_items, len(sizes)), jnp.int32)
+    samples = _SAMPLES[config.samples](corpus)
+    return ranking.plan(config, corpus, model, samples, {"semantic_ids": ids})
 
 
 def packing_of(samples: Samples, max_history: int, num_shards: int) -> batches.Packing:

@@ -6,6 +6,7 @@ import time
 import jax.numpy as jnp
 
 from genrec_jax import checks, ranking, sharding, train
+from genrec_jax import plan as plan_lib
 from genrec_jax.data import corpus as corpus_lib
 from genrec_jax.data import datasets, packing
 from genrec_jax.evaluators import searchers
@@ -37,6 +38,14 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
     )
     metrics = ranking.run(config, workdir, corpus, mesh, ranker)
     return metrics | {"time/seconds": time.monotonic() - started}
+
+
+def plan(config, workdir: pathlib.Path) -> list[plan_lib.Line]:
+    """Returns the arrays of training SASRec."""
+    corpus = datasets.load(pathlib.Path(config.cache_dir or workdir / "cache"), **config.data)
+    rows = packing.pack(corpus.offsets[:-1], corpus.splits.train_ends, config.row_length)
+    model = sasrec.from_config(config.to_dict(), corpus.num_items)
+    return ranking.plan(config, corpus, model, rows, {})
 
 
 def loss_fn(model, mean_targets: float) -> train.LossFn:

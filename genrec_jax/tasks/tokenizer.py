@@ -13,7 +13,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from genrec_jax import checkpoint, checks, files, profiling, sharding, train
+from genrec_jax import checkpoint, checks, files, optimizer, profiling, sharding, train
+from genrec_jax import plan as plan_lib
 from genrec_jax import workdir as workdir_lib
 from genrec_jax.data import corpus as corpus_lib
 from genrec_jax.data import datasets, embedders
@@ -61,7 +62,8 @@ def run(config, workdir: pathlib.Path, cache_dir: pathlib.Path | None = None) ->
     settings = config.to_dict()
     is_neural = config.name in codecs.NEURAL
     mesh = sharding.make_mesh(**(settings["mesh"] if is_neural else {}))
-    data = _on_devices(mesh, embeddings[~is_held_out])
+    everything = _on_devices(mesh, embeddings)
+    data = _on_devices(mesh, embeddings[~is_held_out]) if is_held_out.any() else everything
     if is_neural:
         model, codec = codecs.NEURAL[config.name](settings["model"], embeddings.shape[1])
     else:
@@ -69,7 +71,7 @@ def run(config, workdir: pathlib.Path, cache_dir: pathlib.Path | None = None) ->
     _check_categorical(embeddings, codec.num_categorical)
     if config.collisions == "reassign":
         collisions.check_room(corpus.num_items, codec.level_sizes)
-    evaluate = evaluator.Evaluator(codec, _on_devices(mesh, embeddings), is_held_out)
+    evaluate = evaluator.Evaluator(codec, everything, is_held_out)
     if is_neural:
         params, step, metrics = neural.fit(
             config,
@@ -109,6 +111,33 @@ def run(config, workdir: pathlib.Path, cache_dir: pathlib.Path | None = None) ->
     )
     metrics = corpus_lib.summary(corpus) | metrics | assignment.losses | healthy
     return metrics | {"time/seconds": time.monotonic() - started}
+
+
+def plan(config, workdir: pathlib.Path) -> list[plan_lib.Line]:
+    """Returns the arrays of training a tokenizer, of configs/rqvae.py or configs/fsq.py."""
+    cache_dir = pathlib.Path(config.cache_dir or workdir / "cache")
+    corpus = datasets.load(cache_dir, **config.data.to_dict())
+    embeddings = embedders.embed(corpus, cache_dir, **config.embedder.to_dict())
+    model, codec = codecs.NEURAL[config.name](config.model.to_dict(), embeddings.shape[1])
+    tx, _ = optimizer.make(num_steps=config.num_steps, **config.optimizer.to_dict())
+    rules = neural.rules(codec, config) if config.name == "rqvae" else None
+    state = plan_lib.state(model, tx, 0.0, rules)
+    return plan_lib.arrays(config, state, {"embeddings": embeddings})
+
+
+def planned_level_sizes(config) -> tuple[int, ...]:
+    """Returns the level sizes of a recommender's IDs, whose tokenizer need not exist yet.
+
+    Of an extra code it takes the last level's size, unless the config gives one.
+    """
+    if config.tokenizer:
+        _, meta = checkpoint.load_export(config.tokenizer, ())
+        return tuple(meta["level_sizes"])
+    settings = config.tokenizer_config
+    sizes = codecs.sizes_of(settings.model.to_dict())
+    if settings.collisions == "extra_code":
+        sizes += (settings.extra_code_size or sizes[-1],)
+    return sizes
 
 
 def _on_devices(mesh: jax.sharding.Mesh, embeddings: np.ndarray) -> jax.Array:

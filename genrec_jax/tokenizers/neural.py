@@ -45,7 +45,7 @@ def fit(
         packing=None,
         accumulation=config.accumulation,
         ema_decay=0.0,
-        rules=_rules(codec, config) if has_codebooks else None,
+        rules=rules(codec, config) if has_codebooks else None,
         num_steps=config.num_steps,
         steps_per_call=config.steps_per_call,
         eval_every=config.eval_every,
@@ -114,7 +114,7 @@ def _init_fn(model: layers.Model, codec: codecs.Codec, config):
     return init
 
 
-def _rules(codec: codecs.Codec, config) -> train.Rules | None:
+def rules(codec: codecs.Codec, config) -> train.Rules | None:
     """Returns what gives dead codes a new start, and moves codebooks that learn by averages."""
     decay, reset_every = config.model.codebook_ema, config.reset_every
     if not decay and not reset_every:
