@@ -9,13 +9,14 @@ from jax.sharding import PartitionSpec as P
 from configs import retrieval as retrieval_config
 from configs import rqvae as rqvae_config
 from genrec_jax import checkpoint, optimizer, sharding, train
+from genrec_jax.data import batches
 from genrec_jax.data.corpus import Samples
 from genrec_jax.errors import UserError
 from genrec_jax.models import encoder_decoder
 from genrec_jax.tasks import retrieval
 from genrec_jax.tokenizers import codecs, neural
 
-NUM_STEPS = 50
+NUM_STEPS, BATCH = 50, 8
 
 
 def test_rows_are_spread_and_parameters_are_everywhere():
@@ -104,6 +105,7 @@ def retrieval_losses(mesh):
     """Returns the losses of each step, and the state."""
     config = retrieval_config.get_config("synthetic,smoke")
     config.model.update(num_heads=4, dim=32, hidden_dim=64)
+    config.model.num_encoder_layers = config.model.num_decoder_layers = 1
     rng = np.random.default_rng(0)
     model = encoder_decoder.from_config(config.to_dict() | {"dtype": "float32"}, (16,) * 3)
     start = np.arange(64, dtype=np.int32) * 4
@@ -112,11 +114,13 @@ def retrieval_losses(mesh):
         "semantic_ids": rng.integers(16, size=(40, 3), dtype=np.int32),
         "samples": Samples(np.arange(64, dtype=np.int32), start, start + 1 + start // 4 % 6),
     }
-    loss = retrieval.loss_fn(model, config.max_history, draw_subsequences=False)
-    return steps(mesh, loss, model, sharding.replicate(mesh, data), 64)
+    num_shards = mesh.shape["data"]
+    loss = retrieval.packed_loss_fn(model, config.max_history, BATCH // num_shards)
+    packing = retrieval.packing_of(data["samples"], config.max_history, num_shards)
+    return steps(mesh, loss, model, sharding.replicate(mesh, data), 64, packing)
 
 
-def steps(mesh, loss, model, data, num_samples):
+def steps(mesh, loss, model, data, num_samples, packing=None):
     tx, _ = optimizer.make(
         num_steps=NUM_STEPS,
         learning_rate=1e-3,
@@ -133,11 +137,19 @@ def steps(mesh, loss, model, data, num_samples):
     state = {"params": params, "opt_state": tx.init(params), "step": jnp.zeros((), jnp.int32)}
     state |= {"ema": jax.tree.map(jnp.copy, params)}
     state = jax.device_put(state, sharding.of_tree(mesh, state))
-    indices = np.random.default_rng(1).integers(num_samples, size=(NUM_STEPS, 1, 8), dtype=np.int32)
+    batches_of_steps = batches.superbatches(
+        num_samples=num_samples,
+        batch_size=BATCH,
+        boundaries=list(range(NUM_STEPS + 1)),
+        seed=0,
+        process_index=0,
+        process_count=1,
+        packing=packing,
+    )
     losses = []
-    for batch in indices:
-        batch = sharding.shard_rows(mesh, batch, row_axis=1)
-        state, metrics = superbatch(state, data, batch, jax.random.key(2))
+    for indices in batches_of_steps:
+        indices = sharding.shard_rows(mesh, indices, row_axis=1)
+        state, metrics = superbatch(state, data, indices, jax.random.key(2))
         losses.append(float(metrics["loss"]))
     return np.array(losses), state
 
