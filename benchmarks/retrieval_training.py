@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks import common
 from configs import retrieval as retrieval_config
-from genrec_jax import optimizer, profiling, sharding, train
+from genrec_jax import checkpoint, optimizer, profiling, sharding, train
 from genrec_jax.data import batches
 from genrec_jax.data.corpus import Samples
 from genrec_jax.models import encoder_decoder, layers
@@ -150,6 +150,8 @@ def _loop(config, data: dict[str, Any], packed: bool) -> common.Case:
                 num_steps=num_steps,
                 steps_per_call=steps,
                 eval_every=num_steps,
+                skip_nonfinite=config.skip_nonfinite,
+                checkpointing=checkpoint.Policy(**config.checkpoint.to_dict()),
                 evaluate=lambda _: {},
                 headline=(),
                 select=None,

@@ -56,6 +56,16 @@ def tokenizer(name: str, dataset: str, smoke: bool) -> ConfigDict:
     return config
 
 
+def checkpoint() -> ConfigDict:
+    """Returns when training saves, beside after each evaluation, and which checkpoints stay."""
+    config = ConfigDict()
+    config.every_minutes = 10.0  # saves between evaluations; 0 for none
+    config.keep_last = 2
+    config.keep_best = 2  # by validation, where it selects; as many as `keep_last` at least
+    config.keep_every_hours = 0.0  # one in so many hours stays for good; 0 for none
+    return config
+
+
 def profile() -> ConfigDict:
     """Returns which steps of training to trace, into WORKDIR/profile, see docs/profiling.md."""
     config = ConfigDict()

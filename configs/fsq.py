@@ -26,8 +26,8 @@ def get_config(arg: str = "") -> ConfigDict:
 
     # Training, as of an RQ-VAE.
     training = rqvae.get_config(arg)
-    names = "num_steps batch_size accumulation steps_per_call eval_every"
-    names += " mesh plan profile optimizer"
+    names = "num_steps batch_size accumulation steps_per_call eval_every skip_nonfinite"
+    names += " checkpoint mesh plan profile optimizer"
     for name in names.split():
         config[name] = training[name]
     return config

@@ -14,35 +14,60 @@ import logging
 import pathlib
 import shutil
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 
 from genrec_jax import files
 from genrec_jax.errors import UserError
 
 _policies = ocp.checkpoint_managers
 _log = logging.getLogger(__name__)
+MINIMA = {"every_minutes": 0, "keep_last": 1, "keep_best": 1, "keep_every_hours": 0}
+
+
+class Policy(NamedTuple):
+    """When a run saves, beside after each evaluation, and which checkpoints stay."""
+
+    every_minutes: float  # saves between evaluations; 0 for none
+    keep_last: int
+    keep_best: int  # by validation, where it selects
+    keep_every_hours: float  # one in so many, for good; 0 for none
 
 
 class Checkpoints:
-    """The checkpoints of one run: the newest, the one before it, and the best two."""
+    """The checkpoints of one run, as many as the policy keeps."""
 
-    def __init__(self, workdir: str | pathlib.Path, best_metric: str | None):
+    def __init__(self, workdir: str | pathlib.Path, best_metric: str | None, policy: Policy):
         """Opens or makes the folder, and moves what is damaged out of it.
 
         `best_metric` is higher for better, None for no best.
         """
         self._directory = pathlib.Path(workdir).absolute() / "checkpoints"
-        self._move_damaged()
-        keep = [_policies.LatestN(2)]
+        if jax.process_index() == 0:
+            self._move_damaged()
+        multihost_utils.sync_global_devices("damaged checkpoints are moved")
+        keep = [_policies.LatestN(policy.keep_last)]
+        if policy.keep_every_hours:
+            keep.append(_policies.EveryNSeconds(round(policy.keep_every_hours * 3600)))
+
+        def metric(metrics):
+            return metrics[best_metric]
+
         if best_metric:
-            # Two, as the best is the second for the one before the newest if the newest is better.
-            keep.append(_policies.BestN(n=2, get_metric_fn=lambda metrics: metrics[best_metric]))
+            # As many as the last, for each of these may be better than all before it: whichever of
+            # them a run goes on from, its best so far is there.
+            num_best = max(policy.keep_best, policy.keep_last)
+            best = _policies.BestN(
+                n=num_best, get_metric_fn=metric, keep_checkpoints_without_metrics=False
+            )
+            keep.append(best)
         self._manager = ocp.CheckpointManager(
             self._directory,
             options=ocp.CheckpointManagerOptions(
+                best_fn=metric if best_metric else None,  # or no metrics are written
                 preservation_policy=_policies.AnyPreservationPolicy(keep),
                 cleanup_tmp_directories=True,
                 async_options=ocp.AsyncOptions(post_finalization_callback=self._add_digests),
@@ -67,8 +92,11 @@ class Checkpoints:
         # Only of the items: Orbax has yet to change what lies beside them.
         files.write_digests(unfinished, "*/**/*")
 
-    def save(self, state: dict, progress: dict, metrics: dict[str, float]) -> None:
-        """Starts to write a checkpoint; the caller may go on, donate `state`, change `progress`."""
+    def save(self, state: dict, progress: dict, metrics: dict[str, float] | None) -> None:
+        """Starts to write a checkpoint; the caller may go on, donate `state`, change `progress`.
+
+        `metrics` are those of the evaluation at this step, None between evaluations.
+        """
         progress = copy.deepcopy(progress)  # Orbax turns it into JSON after it has returned
         self._manager.save(
             int(state["step"]),

@@ -17,8 +17,19 @@ class UserError(Exception):
     """
 
 
+class Preempted(BaseException):
+    """The machine is taken back. Like a key press, no handler of mistakes stops it.
+
+    A command prints it as `preempted: ...` and exits with status 75, which sysexits.h calls
+    EX_TEMPFAIL: to be started again.
+    """
+
+
 def exit_on_error(function: Callable) -> Callable:
-    """Returns `function` with a user's mistakes as one line and exit status 2."""
+    """Returns `function` with mistakes and interruptions as one line and an exit status each.
+
+    2 is a user's mistake, 75 a preemption and 130 a key press.
+    """
 
     def guarded(*arguments):
         try:
@@ -26,6 +37,9 @@ def exit_on_error(function: Callable) -> Callable:
         except KeyboardInterrupt:
             print("interrupted: the same command goes on from here", file=sys.stderr)
             sys.exit(130)
+        except Preempted as notice:
+            print(f"preempted: {notice}", file=sys.stderr)
+            sys.exit(os.EX_TEMPFAIL)
         except Exception as error:
             message = str(error) if isinstance(error, UserError) else refusal(error)
             if message is None:

@@ -12,7 +12,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import ConfigDict, config_flags
 
-from genrec_jax import files, tables, tasks, workdir, xla
+from genrec_jax import files, preemption, tables, tasks, workdir, xla
 from genrec_jax.errors import UserError, exit_on_error
 
 _DESCRIPTION = "The run's config file and its argument, such as configs/rqvae.py:beauty,smoke."
@@ -36,6 +36,7 @@ def main(argv: list[str]) -> None:
     if "plan" in config and config.plan.num_devices:
         tables.print_plan(task.plan(config, directory))
         return
+    preemption.listen()
     metrics = workdir.run_once(
         directory,
         config.to_dict(),

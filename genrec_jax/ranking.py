@@ -143,6 +143,8 @@ def run(
         num_steps=config.num_steps,
         steps_per_call=config.steps_per_call,
         eval_every=config.eval_every,
+        skip_nonfinite=config.skip_nonfinite,
+        checkpointing=checkpoint.Policy(**config.checkpoint.to_dict()),
         evaluate=lambda params: recommend_and_score(params, "valid", "")[1],
         headline=("valid/recall@10", "valid/ndcg@10"),
         select="valid/ndcg@10",

@@ -1,13 +1,13 @@
 """The one training loop.
 
 A training step sees indices of samples; what they stand for lies on the device already. The loop
-dispatches many steps at once, evaluates and saves at fixed steps, and can be killed anywhere: run
-again, it goes on from the newest checkpoint and ends with the same numbers.
+dispatches many steps at once, evaluates and saves at fixed steps, saves between them by the clock
+and before it is preempted, and can be killed anywhere: run again, it goes on from the newest
+checkpoint and ends with the same numbers.
 """
 
 import contextlib
 import functools
-import math
 import pathlib
 import statistics
 import time
@@ -16,12 +16,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
-from genrec_jax import optimizer, profiling, sharding
-from genrec_jax.checkpoint import Checkpoints
+from genrec_jax import checkpoint, optimizer, preemption, profiling, sharding
 from genrec_jax.data import batches
-from genrec_jax.errors import UserError
+from genrec_jax.errors import Preempted, UserError
+from genrec_jax.loss_watch import LossWatch
 from genrec_jax.telemetry import MetricWriter, ProgressLine
 
 # The smallest values of the settings that every trainable stage has.
@@ -30,9 +31,14 @@ MINIMA = {
     "steps_per_call": 1,
     "eval_every": 1,
     "accumulation": 1,
+    "skip_nonfinite": 0,
     "profile.first_step": 0,
     "profile.num_steps": 0,
-} | {f"optimizer.{name}": minimum for name, minimum in optimizer.MINIMA.items()}
+}
+MINIMA |= {f"checkpoint.{name}": minimum for name, minimum in checkpoint.MINIMA.items()}
+MINIMA |= {f"optimizer.{name}": minimum for name, minimum in optimizer.MINIMA.items()}
+
+_SAVE, _STOP = 1, 2  # wishes, of which the largest of all processes counts
 
 # (params, data, indices [B] or, packed, [G, R, M], step, rng) -> (loss, (metrics, observations))
 LossFn = Callable[
@@ -68,12 +74,15 @@ def make_train_superbatch(
     accumulation: int,
     ema_decay: float,
     rules: Rules | None,
+    skip_nonfinite: bool = False,
 ):
     """Returns `train_superbatch(state, data, indices [steps, B], rng) -> (state, metrics)`.
 
-    The state is donated; the metrics are means over the steps. Each batch is cut into
+    The state is donated; the metrics are means over the steps, without those left out, and `losses`
+    [steps], which are not finite where the loss or its gradient was not. Each batch is cut into
     `accumulation` parts, whose gradients, metrics and observations are averaged before the update.
-    `fit` explains the rest.
+    With `skip_nonfinite` a step whose loss or gradient is not finite changes nothing but the number
+    of the step, and the metric `skipped` is the share of such steps. `fit` explains the rest.
     """
 
     def gradients(params, data, indices, step, rng):
@@ -111,6 +120,12 @@ def make_train_superbatch(
             # The first steps weigh little, so that the random start is soon forgotten.
             weight = 1 - jnp.minimum(ema_decay, (1 + step) / (10 + step))
             new_state["ema"] = optax.incremental_update(params, state["ema"], weight)
+        if skip_nonfinite:
+            is_finite = jnp.isfinite(loss) & jnp.isfinite(metrics["grad_norm"])
+            choose = functools.partial(jnp.where, is_finite)
+            new_state = jax.tree.map(choose, new_state, state | {"step": step + 1})
+            metrics = {key: choose(value, jnp.nan) for key, value in metrics.items()}
+            metrics["skipped"] = 1 - is_finite.astype(jnp.float32)
         return new_state, metrics
 
     @functools.partial(jax.jit, donate_argnums=0)
@@ -123,8 +138,12 @@ def make_train_superbatch(
             names = tuple(metrics)
             return state, jnp.stack(list(metrics.values()))  # one array, so one kernel stores them
 
-        state, metrics = jax.lax.scan(body, state, superbatch)
-        return sharding.constrain(mesh, state), dict(zip(names, metrics.mean(axis=0), strict=True))
+        state, metrics = jax.lax.scan(body, state, superbatch)  # [steps, metrics]
+        means = jnp.nanmean(metrics, axis=0) if skip_nonfinite else metrics.mean(axis=0)
+        of_steps = dict(zip(names, metrics.T, strict=True))
+        losses = jnp.where(jnp.isfinite(of_steps["grad_norm"]), of_steps["loss"], jnp.nan)
+        metrics = dict(zip(names, means, strict=True)) | {"losses": losses}
+        return sharding.constrain(mesh, state), metrics
 
     return train_superbatch
 
@@ -149,6 +168,8 @@ def fit(
     num_steps: int,
     steps_per_call: int,
     eval_every: int,
+    skip_nonfinite: int,
+    checkpointing: checkpoint.Policy,
     evaluate: Callable[[Any], dict[str, float]],
     headline: tuple[str, ...],
     select: str | None,
@@ -177,6 +198,9 @@ def fit(
         num_steps: updates.
         steps_per_call: updates a dispatch.
         eval_every: updates between evaluations; a checkpoint follows each of them.
+        skip_nonfinite: so many updates in a row are left out if their loss or gradient is not
+            finite; one more ends the run.
+        checkpointing: when else to save, and which checkpoints to keep.
         evaluate: metrics of parameters.
         headline: which of them the line of progress shows.
         select: the metric, higher for better, whose best evaluation is kept; None to keep the
@@ -188,9 +212,16 @@ def fit(
     Raises:
         UserError: if the loss is not finite, or the workdir's checkpoint is of other data, or
             the best one is damaged.
+        Preempted: after SIGTERM, once a checkpoint is written.
     """
     train_superbatch = make_train_superbatch(
-        loss_fn, tx, mesh, accumulation=accumulation, ema_decay=ema_decay, rules=rules
+        loss_fn,
+        tx,
+        mesh,
+        accumulation=accumulation,
+        ema_decay=ema_decay,
+        rules=rules,
+        skip_nonfinite=skip_nonfinite > 0,
     )
     replicated = sharding.replicated(mesh)
     init_rng, rng = jax.device_put(jax.random.split(jax.random.key(seed)), replicated)
@@ -216,8 +247,10 @@ def fit(
         return sharding.constrain(mesh, state)
 
     with contextlib.ExitStack() as stack:
+        is_preempted = stack.enter_context(preemption.deferred())
         # A run starts (1) from its newest checkpoint or (2) from fresh parameters.
-        checkpoints = stack.enter_context(Checkpoints(workdir, select))
+        checkpoints = checkpoint.Checkpoints(workdir, select, checkpointing)
+        stack.enter_context(checkpoints)
         shapes = jax.eval_shape(make_state, init_rng, data)
         places = sharding.of_tree(mesh, shapes)
         abstract_state = jax.tree.map(
@@ -230,7 +263,7 @@ def fit(
             state, progress = checkpoints.restore(step, abstract_state)
             if progress["data_fingerprint"] != data_fingerprint:
                 raise UserError(f"{workdir} was trained on other data: choose another --workdir")
-            if select:
+            if progress["best_step"] is not None:
                 checkpoints.check_best(progress["best_step"])
             iterator.set_state(progress["data"])
         else:
@@ -241,15 +274,21 @@ def fit(
         writer = stack.enter_context(MetricWriter(workdir, step))
         line = stack.enter_context(ProgressLine(name, step, num_steps))
         clock = _Clock(step)
+        watch = LossWatch(name, skip_nonfinite)
+        saved_at = time.monotonic()  # which no change of the wall clock moves
+
+        def wish() -> int:
+            seconds = 60 * checkpointing.every_minutes
+            is_due = 0 < seconds <= time.monotonic() - saved_at
+            return _STOP if is_preempted() else _SAVE if is_due else 0
 
         def log(step, metrics):
             """Waits for the metrics of the superbatch that ends at `step`, and reports them."""
+            losses = np.asarray(metrics.pop("losses"))
+            progress["nonfinite_in_a_row"] = watch.see(
+                step - len(losses) + 1, losses, progress["nonfinite_in_a_row"]
+            )
             values = {f"train/{key}": float(value) for key, value in metrics.items()}
-            if not math.isfinite(values["train/loss"]):
-                raise UserError(
-                    f"{name}: the loss is {values['train/loss']} before step {step}: lower "
-                    "--config.optimizer.learning_rate and start again in another --workdir"
-                )
             seconds, rate = clock.tick(step)
             progress["seconds"] += seconds
             values["train/learning_rate"] = float(schedule(step - 1))
@@ -264,6 +303,7 @@ def fit(
             if renew_every and step and step % renew_every == 0:
                 state = renew(state, data, rng)
             dispatch = range(step, step + len(superbatch))
+            agreed = preemption.agreement(mesh, wish)
             state, metrics = profiling.call(
                 train_superbatch, state, data, indices, rng, dispatch=dispatch, profile=profile
             )
@@ -271,16 +311,22 @@ def fit(
                 log(*in_flight)
             step += len(superbatch)
             in_flight = step, metrics
-            if step % eval_every and step < num_steps:
+            is_evaluated = step % eval_every == 0 or step == num_steps
+            if not is_evaluated and not agreed():
                 continue
             log(*in_flight)
             in_flight = None
-            values = evaluate(_averaged(state))
-            writer.write(step, values)
-            _compare(progress, step, values, select)
+            values = None
+            if is_evaluated:
+                values = evaluate(_averaged(state))
+                writer.write(step, values)
+                _compare(progress, step, values, select)
+                line.say(step, {key: values[key] for key in headline})
             progress["data"] = iterator.get_state()
             checkpoints.save(state, progress, values)
-            line.say(step, {key: values[key] for key in headline})
+            if agreed() == _STOP:
+                raise Preempted(f"{name} is saved at step {step}: the same command goes on from it")
+            saved_at = time.monotonic()
             clock.skip()
 
         if select and progress["best_step"] != step:
@@ -343,6 +389,7 @@ def _first_progress(data_fingerprint: str) -> dict:
         "best_step": None,
         "best_value": None,
         "evaluations_without_better": 0,
+        "nonfinite_in_a_row": 0,  # updates left out just before
         "metrics": {},  # of the last superbatch
         "seconds": 0.0,  # of training, over all attempts
     }

@@ -24,10 +24,15 @@ def abstract():
     )
 
 
-def save(workdir, scores):
-    with checkpoint.Checkpoints(workdir, "score") as checkpoints:
+POLICY = checkpoint.Policy(every_minutes=0.0, keep_last=2, keep_best=2, keep_every_hours=0.0)
+
+
+def save(workdir, scores, best_metric="score", **policy):
+    """Saves at each step, None between evaluations."""
+    with checkpoint.Checkpoints(workdir, best_metric, POLICY._replace(**policy)) as checkpoints:
         for step, score in scores.items():
-            checkpoints.save(state(step), {"note": f"at {step}"}, {"score": score})
+            metrics = None if score is None else {"score": score}
+            checkpoints.save(state(step), {"note": f"at {step}"}, metrics)
 
 
 def cut_off(path):
@@ -45,9 +50,31 @@ def test_the_newest_two_and_the_best_two_are_kept(tmp_path):
     assert {p.name for p in (tmp_path / "checkpoints").iterdir()} == {"10", "20", "40", "50"}
 
 
+SCORES = {10: 0.5, 20: None, 30: 0.9, 40: 0.1, 50: None, 60: 0.2, 70: None}
+
+
+@pytest.mark.parametrize(
+    "policy, kept",
+    [
+        ({}, [10, 30, 60, 70]),
+        ({"keep_last": 1, "keep_best": 1}, [30, 70]),
+        ({"keep_last": 3, "keep_best": 1}, [10, 30, 50, 60, 70]),  # three of the best
+        ({"keep_last": 1, "keep_best": 3}, [10, 30, 60, 70]),
+        ({"best_metric": None}, [60, 70]),
+        ({"best_metric": None, "keep_every_hours": 0.5}, [10, 60, 70]),
+    ],
+)
+def test_the_policy_decides_what_is_kept_however_often_the_run_starts(tmp_path, policy, kept):
+    save(tmp_path / "at once", SCORES, **policy)
+    for step, score in SCORES.items():
+        save(tmp_path / "one by one", {step: score}, **policy)
+    for folder in ("at once", "one by one"):
+        assert checkpoint.saved_steps(tmp_path / folder) == kept
+
+
 def test_state_and_progress_come_back(tmp_path):
     save(tmp_path, {10: 0.3, 20: 0.1})
-    with checkpoint.Checkpoints(tmp_path, "score") as checkpoints:
+    with checkpoint.Checkpoints(tmp_path, "score", POLICY) as checkpoints:
         assert checkpoints.latest_step() == 20
         restored, progress = checkpoints.restore(20, abstract())
         np.testing.assert_array_equal(restored["params"]["w"], np.full((2, 3), 20))
@@ -61,12 +88,12 @@ def test_what_follows_the_call_does_not_enter_the_checkpoint(tmp_path):
     grow = jax.jit(lambda state: jax.tree.map(lambda leaf: leaf + 1, state), donate_argnums=0)
     for attempt in range(8):  # one alone may be written before the caller goes on
         now, progress = jax.device_put(state(10)), {"note": "at 10", "more": {"n": 1}}
-        with checkpoint.Checkpoints(tmp_path / str(attempt), "score") as checkpoints:
+        with checkpoint.Checkpoints(tmp_path / str(attempt), "score", POLICY) as checkpoints:
             checkpoints.save(now, progress, {"score": 0.5})
             progress["note"] = "later"
             progress["more"]["n"] = 2
             grow(now)
-        with checkpoint.Checkpoints(tmp_path / str(attempt), "score") as checkpoints:
+        with checkpoint.Checkpoints(tmp_path / str(attempt), "score", POLICY) as checkpoints:
             restored, progress = checkpoints.restore(10, abstract())
         np.testing.assert_array_equal(restored["params"]["w"], np.full((2, 3), 10))
         assert progress == {"note": "at 10", "more": {"n": 1}}
@@ -77,7 +104,7 @@ def test_what_a_killed_save_leaves_is_no_checkpoint(tmp_path):
     folder = tmp_path / "checkpoints"
     half = folder / "30.orbax-checkpoint-tmp"
     (folder / "20").rename(half)  # as if it had not been renamed yet
-    with checkpoint.Checkpoints(tmp_path, "score") as checkpoints:
+    with checkpoint.Checkpoints(tmp_path, "score", POLICY) as checkpoints:
         assert checkpoints.latest_step() == 10
         restored, progress = checkpoints.restore(10, abstract())
         assert int(restored["step"]) == 10 and progress == {"note": "at 10"}
@@ -101,7 +128,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, damage, capl
         shutil.copytree(tmp_path / "whole", copy)
         damage(copy / name)
         caplog.clear()
-        with checkpoint.Checkpoints(copy, "score") as checkpoints:
+        with checkpoint.Checkpoints(copy, "score", POLICY) as checkpoints:
             assert checkpoints.latest_step() == 10
             restored, progress = checkpoints.restore(10, abstract())
             assert int(restored["step"]) == 10 and progress == {"note": "at 10"}
@@ -117,14 +144,14 @@ def test_without_a_whole_checkpoint_all_starts_anew(tmp_path, caplog):
     save(tmp_path, {10: 0.3, 20: 0.1})
     for path in (tmp_path / "checkpoints").glob("*/digests.json"):
         path.unlink()
-    with checkpoint.Checkpoints(tmp_path, "score") as checkpoints:
+    with checkpoint.Checkpoints(tmp_path, "score", POLICY) as checkpoints:
         assert checkpoints.latest_step() is None
     assert all(record.message.endswith("starting anew") for record in caplog.records)
     assert checkpoint.saved_steps(tmp_path) == [] and len(caplog.records) == 2
 
 
 def test_a_new_folder_has_no_step(tmp_path):
-    with checkpoint.Checkpoints(tmp_path, None) as checkpoints:
+    with checkpoint.Checkpoints(tmp_path, None, POLICY) as checkpoints:
         assert checkpoints.latest_step() is None
     assert checkpoint.saved_steps(tmp_path) == []
 

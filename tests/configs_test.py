@@ -63,6 +63,13 @@ def test_training_is_traced_on_request_alone(name):
     assert get(name).profile.to_dict() == {"first_step": 0, "num_steps": 0}
 
 
+@pytest.mark.parametrize("name", ["rqvae", "fsq", "retrieval", "hybrid", "sasrec"])
+def test_training_saves_by_the_clock_and_leaves_out_no_update(name):
+    policy = {"every_minutes": 10, "keep_last": 2, "keep_best": 2, "keep_every_hours": 0}
+    assert get(name).checkpoint.to_dict() == policy
+    assert get(name).skip_nonfinite == 0
+
+
 @pytest.mark.parametrize("dataset", NAMES)
 @pytest.mark.parametrize("smoke", ["", ",smoke"])
 def test_batches_can_be_split_over_eight_devices(dataset, smoke):

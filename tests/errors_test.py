@@ -5,7 +5,7 @@ import errno
 import pytest
 
 from genrec_jax import errors
-from genrec_jax.errors import UserError
+from genrec_jax.errors import Preempted, UserError
 
 
 def test_a_message_of_many_lines_becomes_one(capsys):
@@ -26,6 +26,16 @@ def test_a_key_press_ends_in_one_line(capsys):
         errors.exit_on_error(interrupted)([])
     assert exit.value.code == 130
     assert capsys.readouterr().err == "interrupted: the same command goes on from here\n"
+
+
+def test_a_preemption_asks_to_be_started_again(capsys):
+    def preempted(argv):
+        raise Preempted("saved at step 3")
+
+    with pytest.raises(SystemExit) as exit:
+        errors.exit_on_error(preempted)([])
+    assert exit.value.code == 75
+    assert capsys.readouterr().err == "preempted: saved at step 3\n"
 
 
 def test_a_defect_keeps_its_traceback():

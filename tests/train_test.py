@@ -1,6 +1,10 @@
 """The training step and the loop, on a problem that trains in milliseconds."""
 
+import itertools
 import json
+import os
+import signal
+import types
 
 import jax
 import jax.numpy as jnp
@@ -8,8 +12,8 @@ import numpy as np
 import optax
 import pytest
 
-from genrec_jax import optimizer, profiling, sharding, train
-from genrec_jax.errors import UserError
+from genrec_jax import checkpoint, optimizer, profiling, sharding, train
+from genrec_jax.errors import Preempted, UserError
 
 NUM_SAMPLES, BATCH = 50, 8
 X = np.random.default_rng(0).normal(size=(NUM_SAMPLES, 3)).astype(np.float32)
@@ -68,7 +72,7 @@ def test_the_first_step_by_hand():
     )
     state, metrics = step(state, data, jnp.array([[0, 1]]), jax.random.key(0))
     # Errors -1 and 3: the loss is (1 + 9) / 2, its gradient (2 * -1 * 1 + 2 * 3 * 3) / 2 = 8.
-    assert metrics == {"loss": 5.0, "grad_norm": 8.0, "largest": 9.0}
+    assert metrics == {"loss": 5.0, "grad_norm": 8.0, "largest": 9.0, "losses": 5.0}
     np.testing.assert_array_equal(state["params"]["w"], [1.0 - 0.5 * 8.0])
 
 
@@ -76,6 +80,8 @@ def test_many_steps_a_call_equal_one_step_a_call():
     one_call, (means,) = train_steps(loss_fn)
     six_calls, history = train_steps(loss_fn, calls=[(n, n + 1) for n in range(6)])
     np.testing.assert_allclose(one_call, six_calls, rtol=1e-6)
+    losses = [x.pop("losses").item() for x in history]
+    np.testing.assert_allclose(means.pop("losses"), losses, rtol=1e-6)
     assert set(means) == {"loss", "grad_norm", "kept"}
     for name, mean in means.items():
         np.testing.assert_allclose(mean, np.mean([x[name] for x in history]), rtol=1e-6)
@@ -85,7 +91,7 @@ def test_each_step_draws_a_mask_of_its_own():
     _, history = train_steps(loss_fn, calls=[(n, n + 1) for n in range(6)])
     assert len({float(metrics["kept"]) for metrics in history}) > 3
     _, again = train_steps(loss_fn, calls=[(n, n + 1) for n in range(6)])
-    assert history == again
+    assert jax.tree.map(np.ndarray.tolist, history) == jax.tree.map(np.ndarray.tolist, again)
 
 
 def test_four_devices_equal_one():
@@ -159,6 +165,8 @@ def fit(workdir, scores=None, *, select=None, patience=0, num_steps=40, loss=los
         "num_steps": num_steps,
         "steps_per_call": 4,
         "eval_every": 10,
+        "skip_nonfinite": 0,
+        "checkpointing": checkpoint.Policy(0.0, 2, 2, 0.0),
         "evaluate": evaluate,
         "headline": ("score",),
         "select": select,
@@ -318,10 +326,143 @@ def test_other_data_are_refused(tmp_path):
         fit(tmp_path, data_fingerprint="there")
 
 
-@pytest.mark.parametrize("value", ["nan", "inf"])
-def test_a_loss_that_is_not_finite_ends_the_run(tmp_path, value):
-    def diverge(params, data, indices, step, rng):
-        return 0 * jnp.sum(params["w"]) + float(value), ({}, None)
+def spoilt(steps, how="loss"):
+    """Returns `loss_fn`, whose value or gradient is not finite at the numbered steps."""
 
-    with pytest.raises(UserError, match=f"test: the loss is {value} before step 4.*learning_rate"):
-        fit(tmp_path, loss=diverge)
+    def loss(params, data, indices, step, rng):
+        value, more = loss_fn(params, data, indices, step, rng)
+        is_spoilt = jnp.isin(step + 1, jnp.array(steps))  # updates are counted from 1
+        if how == "loss":
+            return value + jnp.where(is_spoilt, jnp.inf, 0), more
+        # The root of 0 is 0, and its slope has no bound.
+        root = jnp.sqrt(jnp.where(is_spoilt, 0 * params["w"][0], 1.0))
+        return value + 0 * root, more
+
+    return loss
+
+
+# At the first, the last and another step of a dispatch.
+@pytest.mark.parametrize("how, step", [("loss", 11), ("loss", 13), ("gradient", 20)])
+def test_a_loss_that_is_not_finite_ends_the_run_and_the_last_checkpoint_is_kept(
+    tmp_path, how, step
+):
+    message = rf"test: the loss or its gradient is not finite at step {step}: lower --config.opt"
+    with pytest.raises(UserError, match=message):
+        fit(tmp_path, loss=spoilt([step], how), select="score")
+    assert checkpoint.saved_steps(tmp_path) == [10]
+    resumed = fit(tmp_path, select="score")
+    np.testing.assert_array_equal(
+        resumed.params["w"], fit(tmp_path / "whole", select="score").params["w"]
+    )
+
+
+@pytest.mark.parametrize("how", ["loss", "gradient"])
+def test_updates_that_are_not_finite_are_left_out_on_demand(tmp_path, how, caplog):
+    history = []
+
+    def evaluate(params):
+        history.append(np.asarray(params["w"]))
+        return {"score": 0.0}
+
+    changes = {"eval_every": 1, "skip_nonfinite": 2, "evaluate": evaluate}
+    loss = spoilt([4, 7, 8], how)
+    result = fit(tmp_path, loss=loss, num_steps=12, ema_decay=0.5, **changes)
+    moved = [bool((a != b).any()) for a, b in itertools.pairwise(history)]
+    assert moved == [step not in (4, 7, 8) for step in range(2, 13)]
+    shares = {x["step"]: x["train/skipped"] for x in lines(tmp_path) if "train/skipped" in x}
+    assert [step for step, share in shares.items() if share] == [4, 7, 8]
+    assert np.isfinite(result.params["w"]).all()
+    assert (
+        caplog.messages[0]
+        == "test: left out 1 of 1 updates, which are not finite, the first at step 4"
+    )
+
+
+def test_metrics_are_means_of_what_was_not_left_out(tmp_path):
+    fit(tmp_path / "whole", num_steps=4)
+    fit(tmp_path / "skipped", num_steps=4, loss=spoilt([2]), skip_nonfinite=1)
+    whole, skipped = (lines(tmp_path / name)[0] for name in ("whole", "skipped"))
+    assert skipped["train/skipped"] == 0.25
+    assert 0 < skipped["train/loss"] < 2 * whole["train/loss"]
+
+
+def test_too_many_in_a_row_end_the_run_wherever_it_was_interrupted(tmp_path):
+    settings = {"loss": spoilt([3, 9, 10, 11]), "skip_nonfinite": 2}
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path, [1.0, None], **settings | {"loss": spoilt([3, 9, 10])})
+    with pytest.raises(UserError, match=r"is not finite at the 3 steps up to 11: lower"):
+        fit(tmp_path, [1.0], **settings)
+    with pytest.raises(UserError, match=r"is not finite at the 3 steps up to 11: lower"):
+        fit(tmp_path / "whole", [1.0, None], **settings)
+
+
+def preempting(at):
+    """Returns a schedule that sends SIGTERM to this process when one of these steps is logged."""
+
+    def schedule(step):
+        if step + 1 in at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return 0.0
+
+    return schedule
+
+
+@pytest.mark.parametrize("at, saved", [(4, 8), (8, 10), (10, 10), (40, 40)])
+def test_a_preempted_run_saves_after_the_dispatch_in_flight_and_ends_like_any_other(
+    tmp_path, at, saved
+):
+    settings = {"select": "score", "patience": 3, "ema_decay": 0.9}
+    whole = fit(tmp_path / "whole", **settings | {"schedule": lambda step: 0.0})
+    message = f"^test is saved at step {saved}: the same command goes on from it$"
+    with pytest.raises(Preempted, match=message):
+        fit(tmp_path / "again", **settings | {"schedule": preempting([at])})
+    assert checkpoint.saved_steps(tmp_path / "again")[-1] == saved
+    resumed = fit(tmp_path / "again", **settings | {"schedule": lambda step: 0.0})
+    np.testing.assert_array_equal(resumed.params["w"], whole.params["w"])
+    assert resumed.step == whole.step
+    assert without_time(resumed.metrics) == without_time(whole.metrics)
+    assert lines(tmp_path / "again") == lines(tmp_path / "whole")
+
+
+def test_a_run_that_is_preempted_again_and_again_gets_to_its_end(tmp_path):
+    schedule = preempting(range(1000))
+    saved = []
+    for _ in range(20):
+        try:
+            result = fit(tmp_path / "again", select="score", schedule=schedule)
+            break
+        except Preempted:
+            saved.append(checkpoint.saved_steps(tmp_path / "again")[-1])
+    assert saved == [8, 10, 18, 20, 28, 30, 38, 40]
+    whole = fit(tmp_path / "whole", select="score", schedule=lambda step: 0.0)
+    np.testing.assert_array_equal(result.params["w"], whole.params["w"])
+    assert lines(tmp_path / "again") == lines(tmp_path / "whole")
+    assert len(checkpoint.saved_steps(tmp_path / "again")) <= 4
+
+
+def test_saves_by_the_clock_change_nothing_but_where_a_run_goes_on(tmp_path, monkeypatch):
+    now = [0.0]
+
+    def monotonic():
+        now[0] += 1e-3
+        return now[0]
+
+    def schedule(step):  # a minute a step; the host is told of a dispatch during the next one
+        now[0] = max(now[0], 60.0 * (step + 1))
+        return 0.0
+
+    # Whatever reads the wall clock, which may jump, would fail here.
+    monkeypatch.setattr(train, "time", types.SimpleNamespace(monotonic=monotonic))
+    whole = fit(tmp_path / "whole", schedule=schedule)
+    assert checkpoint.saved_steps(tmp_path / "whole") == [30, 40]
+    now[0] = 0.0
+    policy = checkpoint.Policy(every_minutes=3.0, keep_last=9, keep_best=1, keep_every_hours=0.0)
+    saving = fit(tmp_path / "saving", schedule=schedule, checkpointing=policy)
+    assert checkpoint.saved_steps(tmp_path / "saving") == [8, 10, 18, 20, 28, 30, 38, 40]
+    np.testing.assert_array_equal(saving.params["w"], whole.params["w"])
+    assert lines(tmp_path / "saving") == lines(tmp_path / "whole")
+    for step in (40, 38, 30):  # as if it had been killed before
+        (tmp_path / "saving" / "checkpoints" / str(step)).rename(tmp_path / str(step))
+    resumed = fit(tmp_path / "saving", schedule=lambda step: 0.0, checkpointing=policy)
+    np.testing.assert_array_equal(resumed.params["w"], whole.params["w"])
+    assert lines(tmp_path / "saving") == lines(tmp_path / "whole")

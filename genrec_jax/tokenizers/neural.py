@@ -4,7 +4,7 @@ import pathlib
 
 import jax
 
-from genrec_jax import optimizer, profiling, train
+from genrec_jax import checkpoint, optimizer, profiling, train
 from genrec_jax.models import layers
 from genrec_jax.quantizers import ema, kmeans, residual
 from genrec_jax.tokenizers import codecs
@@ -49,6 +49,8 @@ def fit(
         num_steps=config.num_steps,
         steps_per_call=config.steps_per_call,
         eval_every=config.eval_every,
+        skip_nonfinite=config.skip_nonfinite,
+        checkpointing=checkpoint.Policy(**config.checkpoint.to_dict()),
         evaluate=evaluate,
         headline=("tokenizer/reconstruction_loss", "tokenizer/unique_before"),
         select=None,  # reconstruction on the training items only gets better: keep the last
