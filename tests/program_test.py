@@ -1,8 +1,10 @@
 """The whole program, as a user runs it: in processes of its own, killed and started again."""
 
+import itertools
 import json
 import os
 import pathlib
+import random
 import re
 import shutil
 import signal
@@ -10,6 +12,7 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pytest
 
@@ -104,19 +107,28 @@ def metrics_of(workdir):
     return {key: value for key, value in metrics.items() if not key.startswith("time/")}
 
 
-def kill_after(environment, arguments, workdir, checkpoint_folder):
-    """Starts a run, kills it once a checkpoint lies in the folder, and returns the newest step."""
+def kill_after(environment, arguments, workdir, checkpoint_folder, number=signal.SIGKILL):
+    """Starts a run, sends it the signal once a checkpoint lies in the folder.
+
+    Returns the step of the newest checkpoint that it leaves.
+    """
     process = start(environment, arguments, workdir)
     deadline = time.monotonic() + 240
     while not any(path.name.isdigit() for path in checkpoint_folder.glob("*")):
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline
         time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    process.send_signal(number)
+    _, err = process.communicate()
+    step = max(int(path.name) for path in checkpoint_folder.glob("*") if path.name.isdigit())
+    if number == signal.SIGTERM:
+        assert process.returncode == 75
+        expected = f"preempted: retrieval is saved at step {step}: the same command goes on from it"
+        assert err.splitlines()[-1] == expected
+    else:
+        assert process.returncode == -number
     assert not (workdir / "metrics.json").exists()
-    return max(int(path.name) for path in checkpoint_folder.glob("*") if path.name.isdigit())
+    return step
 
 
 @pytest.fixture(scope="module")
@@ -201,10 +213,14 @@ def test_a_finished_run_prints_its_results_and_does_nothing(environment, retriev
     assert {path: path.stat().st_mtime_ns for path in workdir.rglob("*")} == before
 
 
-@pytest.mark.parametrize("stage", ["tokenizer", "retrieval"])
-def test_a_killed_run_ends_like_one_that_ran_through(environment, retrieval, tmp_path, stage):
+@pytest.mark.parametrize(
+    "stage, number", [("tokenizer", signal.SIGKILL), ("retrieval", signal.SIGTERM)]
+)
+def test_a_killed_run_ends_like_one_that_ran_through(
+    environment, retrieval, tmp_path, stage, number
+):
     folder = tmp_path / "tokenizer" if stage == "tokenizer" else tmp_path
-    step = kill_after(environment, RETRIEVAL_ARGUMENTS, tmp_path, folder / "checkpoints")
+    step = kill_after(environment, RETRIEVAL_ARGUMENTS, tmp_path, folder / "checkpoints", number)
     metrics, _, err = run(environment, RETRIEVAL_ARGUMENTS, tmp_path)
     evaluated = [int(n) for n in re.findall(rf"^{stage} step (\d+):", err, re.MULTILINE)]
     assert step < STEPS[-1]  # killed in the middle, and taken up from there:
@@ -214,6 +230,47 @@ def test_a_killed_run_ends_like_one_that_ran_through(environment, retrieval, tmp
     assert metrics_of(tmp_path / "tokenizer") == metrics_of(workdir / "tokenizer")
     examples = [folder / "examples.json" for folder in (tmp_path, workdir)]
     assert examples[0].read_text() == examples[1].read_text()
+
+
+def parameters(workdir):
+    """Returns what both stages export, by name."""
+    arrays, _ = checkpoint.load_export(workdir, ["state"])
+    tokenizer, _ = checkpoint.load_export(workdir / "tokenizer", ["state", "codebooks"])
+    return {"retrieval": arrays, "tokenizer": tokenizer}
+
+
+@pytest.mark.once
+def test_killed_at_random_a_run_ends_with_the_same_parameters(environment, retrieval, tmp_path):
+    """Twice, or as often as GENREC_KILLS says, in either stage or between them."""
+    workdir, metrics, _, _ = retrieval
+    expected = parameters(workdir)
+    seconds = json.loads((workdir / "metrics.json").read_text())["time/seconds"]
+    arguments = [*RETRIEVAL_ARGUMENTS, "--config.checkpoint.every_minutes=0.001"]
+    arguments.append("--config.tokenizer_config.checkpoint.every_minutes=0.001")
+    rng = random.Random(0)
+    folders = (tmp_path / str(number) for number in itertools.count())
+    kills, again = [], next(folders)
+
+    def check_the_same():
+        assert metrics_of(again) == metrics
+        jax.tree.map(np.testing.assert_array_equal, parameters(again), expected)
+
+    while len(kills) < int(os.environ.get("GENREC_KILLS", "2")):
+        process = start(environment, arguments, again)
+        try:
+            process.wait(timeout=rng.uniform(seconds / 3, 0.8 * seconds))
+        except subprocess.TimeoutExpired:
+            process.send_signal(rng.choice([signal.SIGKILL, signal.SIGTERM]))
+        _, err = process.communicate(timeout=300)
+        assert process.returncode in (0, 75, -signal.SIGKILL, -signal.SIGTERM), err
+        if process.returncode:
+            kills.append((process.returncode, err.splitlines()[-1:]))
+        else:
+            check_the_same()
+            again = next(folders)
+    print(*kills, sep="\n")
+    run(environment, arguments, again)
+    check_the_same()
 
 
 def test_a_run_killed_after_its_last_step_only_evaluates(environment, retrieval, tmp_path):
