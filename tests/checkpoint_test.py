@@ -3,6 +3,8 @@
 import json
 import pathlib
 import shutil
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -111,6 +113,17 @@ def test_what_a_killed_save_leaves_is_no_checkpoint(tmp_path):
         checkpoints.save(state(20), {"note": "again"}, {"score": 0.2})
     assert {path.name for path in folder.iterdir()} == {"10", "20"}
     assert checkpoint.saved_steps(tmp_path) == [10, 20]
+
+
+@pytest.mark.once
+def test_whenever_a_save_is_killed_a_whole_checkpoint_is_left(tmp_path):
+    program = pathlib.Path(__file__).with_name("killed_saves.py")
+    done = subprocess.run(  # it can kill in each change of files; here in every sixth
+        [sys.executable, program, tmp_path / "run", "6"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    left = done.stdout.split()
+    assert left[0] == "10" and left[-1] == "20" and len(left) > 4
 
 
 @pytest.mark.parametrize("damage", [cut_off, flip_a_bit, pathlib.Path.unlink])

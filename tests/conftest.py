@@ -1,8 +1,13 @@
-"""What all tests need before JAX starts: several devices, and flags that count as parsed."""
+"""What all tests need before JAX starts: several devices, and flags that count as parsed.
+
+And a folder that cannot be written.
+"""
 
 import atexit
+import contextlib
 import importlib.metadata
 import os
+import pathlib
 import shutil
 import tempfile
 
@@ -17,6 +22,33 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # the workers find that of th
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
+import pytest
 from absl import flags
 
 flags.FLAGS.mark_as_parsed()  # Grain's workers read them
+
+
+@pytest.fixture
+def read_only():
+    """Gives a folder, and a context in which it and all below it is read-only, to root too."""
+    with tempfile.TemporaryDirectory() as name:  # not below pytest's folders, which are private
+        folder = pathlib.Path(name)
+        is_root = os.geteuid() == 0
+
+        @contextlib.contextmanager
+        def locked():
+            paths = [folder, *folder.rglob("*")]
+            modes = {path: path.stat().st_mode for path in paths}
+            for path in paths:
+                path.chmod(0o555 if path.is_dir() else 0o444)
+            try:
+                if is_root:
+                    os.seteuid(65534)  # nobody
+                yield
+            finally:
+                if is_root:
+                    os.seteuid(0)
+                for path, mode in modes.items():
+                    path.chmod(mode)
+
+        yield folder, locked

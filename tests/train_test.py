@@ -12,7 +12,7 @@ import numpy as np
 import optax
 import pytest
 
-from genrec_jax import checkpoint, optimizer, profiling, sharding, train
+from genrec_jax import checkpoint, errors, optimizer, profiling, sharding, train
 from genrec_jax.errors import Preempted, UserError
 
 NUM_SAMPLES, BATCH = 50, 8
@@ -466,3 +466,14 @@ def test_saves_by_the_clock_change_nothing_but_where_a_run_goes_on(tmp_path, mon
     resumed = fit(tmp_path / "saving", schedule=lambda step: 0.0, checkpointing=policy)
     np.testing.assert_array_equal(resumed.params["w"], whole.params["w"])
     assert lines(tmp_path / "saving") == lines(tmp_path / "whole")
+
+
+def test_a_folder_that_has_become_read_only_ends_the_run_and_keeps_what_it_has(read_only):
+    folder, locked = read_only
+    with pytest.raises(KeyboardInterrupt):
+        fit(folder, [1.0, None])
+    with locked(), pytest.raises(PermissionError) as error:
+        fit(folder)
+    assert "Permission denied: choose another path" in errors.refusal(error.value)
+    fit(folder)
+    assert checkpoint.saved_steps(folder) == [30, 40]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from genrec_jax import files, workdir
+from genrec_jax import errors, files, workdir
 from genrec_jax.errors import UserError
 
 CONFIG = {"seed": 1, "model": {"dims": (4, 2), "dropout": 0.1}}
@@ -94,6 +94,17 @@ def test_a_mistake_does_not_take_a_folder_with_checkpoints_from_its_config(tmp_p
         workdir.run_once(tmp_path, CONFIG, mistaken)
     with pytest.raises(UserError, match="seed is 1 there and 2 here"):
         workdir.run_once(tmp_path, CONFIG | {"seed": 2}, fail)
+
+
+def test_a_read_only_folder_is_left_as_it_is(read_only):
+    folder, locked = read_only
+    with locked(), pytest.raises(PermissionError) as error:
+        workdir.run_once(folder, CONFIG, fail)
+    assert errors.refusal(error.value).startswith(f"{folder}/.config.json")
+    assert errors.refusal(error.value).endswith("denied: choose another path, or allow this one")
+    with locked(), pytest.raises(UserError, match=r"below as --workdir: Permission denied"):
+        workdir.run_once(folder / "below", CONFIG, fail)
+    assert list(folder.iterdir()) == []
 
 
 def test_a_path_that_is_no_folder_is_refused(tmp_path):

@@ -1,5 +1,7 @@
 """SASRec's loss over histories, and a whole run of it."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
@@ -93,3 +95,26 @@ def test_heads_must_share_the_width(tmp_path):
     config.model.num_heads = 3
     with pytest.raises(UserError, match=r"model.dim=128 cannot be split into 3 heads: make it a m"):
         sasrec.run(config, tmp_path)
+
+
+def test_data_that_have_changed_since_the_start_are_refused(tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    items = [json.dumps({"item_id": str(item), "title": f"No. {item}"}) for item in range(12)]
+    (folder / "items.jsonl").write_text("\n".join(items))
+    rng = np.random.default_rng(0)
+    histories = [[f"user-{user}", *map(str, rng.permutation(12)[:6])] for user in range(20)]
+    config = config_lib.get_config("files,smoke")
+    config.data.dir = str(folder)
+    config.model.update(dim=8, num_heads=1, hidden_dim=8, num_layers=1)
+    config.update(num_steps=2, eval_every=2, batch_size=4)
+
+    def run_on(histories):
+        lines = [" ".join(history) for history in histories]
+        (folder / "sequences.txt").write_text("\n".join(lines))
+        return sasrec.run(config, tmp_path / "run")
+
+    run_on(histories)
+    histories[0][1:3] = histories[0][2:0:-1]  # two events of one user change places
+    with pytest.raises(UserError, match=r"run was trained on other data: choose another --workdir"):
+        run_on(histories)
