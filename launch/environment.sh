@@ -12,8 +12,8 @@ install() { # install PYTHON PIP_OPTION... -- EXTRA...
   shift
   while [ "$1" != -- ]; do options+=("$1") && shift; done
   shift
+  # shellcheck disable=SC2086 # one word a requirement
   requirements=$("$python" -c "$read_requirements" "$@") &&
-    # shellcheck disable=SC2086 # one word a requirement
     "$python" -m pip install --quiet --disable-pip-version-check ${options[@]+"${options[@]}"} \
       -r requirements.txt $requirements
 }
@@ -47,5 +47,15 @@ use_python() { # use_python EXTRA...
   if ! install "$PYTHON" --no-index -- "$@" &>/dev/null; then
     echo "Installing the requirements into .venv" >&2
     install "$PYTHON" -- "$@"
+  fi
+}
+
+run() { # run COMMAND...: runs it, or only prints it if $dry_run is set
+  if [ -n "${dry_run-}" ]; then
+    printf '%q' "$1"
+    printf ' %q' "${@:2}"
+    echo
+  else
+    "$@"
   fi
 }
