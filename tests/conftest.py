@@ -1,6 +1,6 @@
 """What all tests need before JAX starts: several devices, and flags that count as parsed.
 
-And a folder that cannot be written.
+And what several of them use.
 """
 
 import atexit
@@ -9,6 +9,7 @@ import importlib.metadata
 import os
 import pathlib
 import shutil
+import signal
 import tempfile
 
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -52,3 +53,14 @@ def read_only():
                     path.chmod(mode)
 
         yield folder, locked
+
+
+@pytest.fixture
+def listening():
+    """Lets SIGTERM raise `Preempted`, as the command line does, and not end the tests."""
+    from genrec_jax import preemption  # with JAX, which the lines above must precede
+
+    before = signal.getsignal(signal.SIGTERM)
+    preemption.listen()
+    yield
+    signal.signal(signal.SIGTERM, before)

@@ -13,13 +13,7 @@ from jax.sharding import AxisType
 from genrec_jax import preemption
 from genrec_jax.errors import Preempted
 
-
-@pytest.fixture(autouse=True)
-def listening():
-    before = signal.getsignal(signal.SIGTERM)
-    preemption.listen()
-    yield
-    signal.signal(signal.SIGTERM, before)
+pytestmark = pytest.mark.usefixtures("listening")
 
 
 def send():

@@ -232,6 +232,20 @@ def test_a_killed_run_ends_like_one_that_ran_through(
     assert examples[0].read_text() == examples[1].read_text()
 
 
+@pytest.mark.once
+def test_what_does_not_train_ends_at_once_when_it_is_preempted(environment, tmp_path):
+    arguments = ["--config=configs/prepare.py", "--config.data.synthetic_shop.num_users=100000"]
+    process = start(environment, arguments, tmp_path)
+    while not (tmp_path / "config.json").exists():
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (75, "")
+    assert err == "preempted: the same command goes on from here\n"
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["config.json"]
+
+
 def parameters(workdir):
     """Returns what both stages export, by name."""
     arrays, _ = checkpoint.load_export(workdir, ["state"])

@@ -409,7 +409,7 @@ def preempting(at):
 
 @pytest.mark.parametrize("at, saved", [(4, 8), (8, 10), (10, 10), (40, 40)])
 def test_a_preempted_run_saves_after_the_dispatch_in_flight_and_ends_like_any_other(
-    tmp_path, at, saved
+    tmp_path, listening, at, saved
 ):
     settings = {"select": "score", "patience": 3, "ema_decay": 0.9}
     whole = fit(tmp_path / "whole", **settings | {"schedule": lambda step: 0.0})
@@ -424,7 +424,7 @@ def test_a_preempted_run_saves_after_the_dispatch_in_flight_and_ends_like_any_ot
     assert lines(tmp_path / "again") == lines(tmp_path / "whole")
 
 
-def test_a_run_that_is_preempted_again_and_again_gets_to_its_end(tmp_path):
+def test_a_run_that_is_preempted_again_and_again_gets_to_its_end(tmp_path, listening):
     schedule = preempting(range(1000))
     saved = []
     for _ in range(20):
