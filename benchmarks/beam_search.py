@@ -58,7 +58,7 @@ def generator_case(config, num_items: int, num_beams: int, batch_size: int) -> c
     model = encoder_decoder.from_config(config.to_dict(), LEVEL_SIZES)
     searcher = searchers.of_generator(
         model,
-        common.one_device(),
+        sharding.one_device(),
         config.max_history,
         distinct_ids(num_items),
         np.zeros(num_items, bool),
@@ -80,7 +80,7 @@ def _hybrid_case(config, num_items: int, num_beams: int, batch_size: int) -> com
     content = np.random.default_rng(1).normal(size=(num_items, _CONTENT_DIM)).astype(np.float32)
     searcher = searchers.of_hybrid(
         model,
-        common.one_device(),
+        sharding.one_device(),
         config.max_history,
         distinct_ids(num_items),
         LEVEL_SIZES,
@@ -109,7 +109,7 @@ def _case(
     flops: dict[str, int],
 ) -> common.Case:
     """Returns the case of one call of a searcher, whose parameters are random."""
-    mesh = common.one_device()
+    mesh = sharding.one_device()
     params = sharding.replicate(mesh, model.init(jax.random.key(0)))
     num_parameters = sum(leaf.size for leaf in jax.tree.leaves(params))
     histories = retrieval_training.synthetic_data(batch_size, num_items)

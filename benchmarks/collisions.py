@@ -106,7 +106,7 @@ def run(smoke: bool, output: str | None, arguments: list[str]) -> None:
         "rate": lambda case: f"{common.short(case['rate'])} {case['unit']}",
         "peak GB": lambda case: f"{case['peak_gigabytes']:.3g}",
     }
-    results = [_result(case) for case in cases(smoke)]
+    results = (_result(case) for case in cases(smoke))
     common.write_report("collisions", arguments, results, columns, output)
 
 

@@ -2,6 +2,8 @@
 
     python -m benchmarks.NAME [--smoke] [--output=FILE.json]
 
+Each case that is done is told on stderr, and all of them stand in a table at the end.
+
 One device is measured. A case says how much work a call is: items or steps, floating-point
 operations by precision, and bytes, each computed from shapes and the fewest that the work needs. A
 product of [m, k] and [k, n] is 2mkn operations; sums, norms, activations, softmax, look-ups and
@@ -25,7 +27,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -37,11 +39,8 @@ import rich.table
 from absl import app, flags
 from absl import logging as absl_logging
 
-from genrec_jax import files, sharding, train, xla
+from genrec_jax import files, roofline, sharding, tables, train, xla
 from genrec_jax.errors import UserError, exit_on_error
-from genrec_jax.roofline import add_flops as add_flops  # for the benchmarks
-from genrec_jax.roofline import ceilings, floor_seconds, measure
-from genrec_jax.sharding import one_device
 
 _SMOKE = flags.DEFINE_bool("smoke", False, "Small shapes, to see that it works; no figures.")
 _OUTPUT = flags.DEFINE_string("output", None, "Where the results go as JSON. Default: nowhere.")
@@ -78,18 +77,23 @@ def start(run: Callable[[bool, str | None, list[str]], None]) -> None:
     absl_logging.set_verbosity(absl_logging.WARNING)  # JAX says which backends it did not find
     app.run(
         exit_on_error(lambda argv: run(_SMOKE.value, _OUTPUT.value, argv[1:])),
-        flags_parser=exit_on_error(_parse_flags),
+        flags_parser=exit_on_error(_parse_options),
     )
 
 
-def _parse_flags(argv: list[str]) -> list[str]:
-    """Parses the command line and returns it whole."""
+def parse_flags(argv: list[str]) -> list[str]:
+    """Parses the command line and returns the program's name and what is no option."""
     try:
-        rest = flags.FLAGS(argv)
+        return flags.FLAGS(argv)
     except flags.Error as error:
         raise UserError(str(error)) from error
+
+
+def _parse_options(argv: list[str]) -> list[str]:
+    """Parses a command line of options alone and returns it whole."""
+    rest = parse_flags(argv)
     if len(rest) > 1:
-        raise UserError(f"unexpected argument {rest[1]!r}: there are --smoke and --output=FILE")
+        raise UserError(f"unexpected argument {rest[1]!r}: --help says which options there are")
     return argv
 
 
@@ -106,14 +110,15 @@ def run(
         check_writable(output)
     repeats, min_seconds = (3, 0.0) if smoke else (5, 0.2)
     report = {"benchmark": benchmark, "arguments": arguments} | environment()
-    report["ceilings"] = ceilings(smoke, repeats, min_seconds)
-    report["cases"] = [
+    report["ceilings"] = roofline.ceilings(smoke, repeats, min_seconds)
+    results = (
         _result(case, _seconds_of(case, repeats, min_seconds), report["ceilings"])
         for case in cases(smoke)
-    ]
+    )
+    report["cases"] = list(_told(results))
     rates = {case["case"]: case["rate"] for case in report["cases"]}
     report["comparisons"] = compare(rates) if compare else {}
-    _print(report)
+    _print(report, _COLUMNS)
     if output is not None:
         files.write_json(output, report)
 
@@ -121,7 +126,15 @@ def run(
 def _seconds_of(case: Case, repeats: int, min_seconds: float) -> list[float]:
     if case.seconds:
         return case.seconds(repeats)
-    return measure(case.call, repeats, min_seconds)
+    return roofline.measure(case.call, repeats, min_seconds)
+
+
+def _told(cases: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yields the cases; each is told in a line on stderr as soon as it is done."""
+    for case in cases:
+        seconds, rate = case["median_seconds"], short(case["rate"])
+        print(f"{case['case']}: {seconds:.3g} s, {rate} {case['unit']}", file=sys.stderr)
+        yield case
 
 
 def check_writable(output: str) -> None:
@@ -169,7 +182,7 @@ def training_case(
         facts: for the JSON.
         superbatch: indices of samples, for other ones than random [num_steps, batch_size].
     """
-    mesh = one_device()
+    mesh = sharding.one_device()
     train_superbatch = train.make_train_superbatch(
         loss_fn, tx, mesh, accumulation=1, ema_decay=ema_decay, rules=None
     )
@@ -229,7 +242,7 @@ def _result(case: Case, seconds: list[float], ceilings: dict[str, float]) -> dic
         "unit": f"{case.unit}/s",
         "tflops_per_second": sum(case.flops.values()) / median / 1e12,
         "gigabytes_per_second": case.bytes / median / 1e9,
-        "share_of_floor": floor_seconds(case.flops, case.bytes, ceilings) / median,
+        "share_of_floor": roofline.floor_seconds(case.flops, case.bytes, ceilings) / median,
         "seconds": seconds,
         "count": case.count,
         "flops": case.flops,
@@ -264,32 +277,37 @@ def _commit() -> str:
     return done.stdout.strip()
 
 
-def _print(report: dict[str, Any]) -> None:
+# How a case of `run` stands in the table.
+_COLUMNS = {
+    "ms": lambda case: tables.three_digits(case["median_seconds"] * 1e3),
+    "spread": lambda case: f"{case['spread']:.0%}",
+    "rate": lambda case: f"{short(case['rate'])} {case['unit']}",
+    "TFLOP/s": lambda case: tables.three_digits(case["tflops_per_second"]),
+    "GB/s": lambda case: tables.three_digits(case["gigabytes_per_second"]),
+    "floor": lambda case: f"{case['share_of_floor']:.1%}",
+}
+
+
+def _print(report: dict[str, Any], columns: dict[str, Callable[[dict[str, Any]], str]]) -> None:
+    """Prints a report; the texts of its columns are made of a case."""
     console = rich.console.Console(highlight=False)
-    ceilings = dict(report["ceilings"])
-    copy = ceilings.pop("copy")
-    products = ", ".join(f"{name} {rate / 1e12:,.4g}" for name, rate in ceilings.items())
     console.print(
-        f"{report['benchmark']} on {report['device']}, jax {report['jax']}, {report['commit']}\n"
-        f"ceilings: {products} TFLOP/s; copy {copy / 1e9:,.4g} GB/s",
+        f"{report['benchmark']} on {report['device']}, jax {report['jax']}, {report['commit']}",
         soft_wrap=True,
     )
+    if "ceilings" in report:
+        ceilings = dict(report["ceilings"])
+        copy = ceilings.pop("copy")
+        products = ", ".join(f"{name} {rate / 1e12:,.4g}" for name, rate in ceilings.items())
+        console.print(f"ceilings: {products} TFLOP/s; copy {copy / 1e9:,.4g} GB/s", soft_wrap=True)
     table = rich.table.Table(box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("case", no_wrap=True)
-    for name in ("ms", "spread", "rate", "TFLOP/s", "GB/s", "floor"):  # fit into 80 characters
+    table.add_column("case", overflow="fold")  # where the terminal is narrow, figures stay whole
+    for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
     for case in report["cases"]:
-        table.add_row(
-            case["case"],
-            f"{case['median_seconds'] * 1e3:,.3g}",
-            f"{case['spread']:.0%}",
-            f"{short(case['rate'])} {case['unit']}",
-            f"{case['tflops_per_second']:,.3g}",
-            f"{case['gigabytes_per_second']:,.3g}",
-            f"{case['share_of_floor']:.1%}",
-        )
+        table.add_row(case["case"], *(cell(case) for cell in columns.values()))
     console.print(table)
-    for name, value in report["comparisons"].items():
+    for name, value in report.get("comparisons", {}).items():
         console.print(f"{name}: {value:.3g}", soft_wrap=True)
 
 
@@ -359,26 +377,20 @@ def result(
 def write_report(
     benchmark: str,
     arguments: list[str],
-    cases: list[dict[str, Any]],
+    cases: Iterable[dict[str, Any]],
     columns: dict[str, Callable[[dict[str, Any]], str]],
     output: str | None,
-) -> None:
-    """Prints a table of cases that have no ceilings, and writes JSON unless `output` is None."""
+) -> list[dict[str, Any]]:
+    """Prints a table of cases that have no ceilings, and writes JSON unless `output` is None.
+
+    The cases may still have to be measured one by one; they are returned.
+    """
+    cases = list(_told(cases))  # first, as processes of theirs may need all memory of the device
     report = {"benchmark": benchmark, "arguments": arguments} | environment() | {"cases": cases}
-    console = rich.console.Console(highlight=False)
-    console.print(
-        f"{benchmark} on {report['device']}, jax {report['jax']}, {report['commit']}",
-        soft_wrap=True,
-    )
-    table = rich.table.Table(box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("case", no_wrap=True)
-    for name in columns:
-        table.add_column(name, justify="right", no_wrap=True)
-    for case in cases:
-        table.add_row(case["case"], *(cell(case) for cell in columns.values()))
-    console.print(table)
+    _print(report, columns)
     if output is not None:
         files.write_json(output, report)
+    return cases
 
 
 def short(rate: float) -> str:

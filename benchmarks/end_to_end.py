@@ -22,12 +22,14 @@ import pathlib
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from absl import flags
 
 from benchmarks import common
 from genrec_jax import files
+from genrec_jax.errors import UserError
 
 _CONFIGS = flags.DEFINE_list("configs", ["retrieval"], "Which recommenders.")
 _DATASET = flags.DEFINE_string("dataset", "beauty", "The data set; that of --smoke is synthetic.")
@@ -36,6 +38,7 @@ _CACHE_DIR = flags.DEFINE_string("cache_dir", None, "Prepared data. Default: mad
 _SETTINGS = flags.DEFINE_list("settings", [], "What else stands on the command line of each run.")
 _RUNS = flags.DEFINE_integer("runs", 1, "How many runs of each config.", lower_bound=1)
 
+RECOMMENDERS = ("retrieval", "hybrid", "retrieval_original", "sasrec")
 STAGES = ("codes", "IDs", "train", "eval")
 
 
@@ -43,19 +46,8 @@ def run(smoke: bool, output: str | None, arguments: list[str]) -> None:
     """Makes all runs, prints a table, and writes JSON to `output` unless it is None."""
     if output is not None:
         common.check_writable(output)
-    dataset = "synthetic" if smoke else _DATASET.value
-    settings = [f"--config.data.dir={_DATA_DIR.value}"] if _DATA_DIR.value else []
-    with tempfile.TemporaryDirectory() as scratch:
-        cache = pathlib.Path(_CACHE_DIR.value or f"{scratch}/cache")
-        common.run_program("embed", dataset, smoke, pathlib.Path(scratch, "embed"), cache, settings)
-        cases = []
-        for config in _CONFIGS.value:
-            own = [*settings, *(f"--{setting}" for setting in _SETTINGS.value)]
-            runs = [
-                _run(config, dataset, smoke, cache, [*own, f"--config.seed={seed}"])
-                for seed in range(_RUNS.value)
-            ]
-            cases.append(_case(f"{config}, {dataset}", runs))
+    if unknown := [config for config in _CONFIGS.value if config not in RECOMMENDERS]:
+        raise UserError(f"--configs: no {unknown[0]!r}: choose of {', '.join(RECOMMENDERS)}")
     columns = {"s": lambda case: f"{case['median_seconds']:.3g}"}
     columns |= {"spread": lambda case: f"{case['spread']:.0%}"}
     columns |= {stage: _stage_cell(stage) for stage in STAGES}
@@ -63,11 +55,27 @@ def run(smoke: bool, output: str | None, arguments: list[str]) -> None:
         "R@10": lambda case: f"{case['facts']['test/recall@10']:.4f}",
         "N@10": lambda case: f"{case['facts']['test/ndcg@10']:.4f}",
     }
-    common.write_report("end_to_end", arguments, cases, columns, output)
+    common.write_report("end_to_end", arguments, _cases(smoke), columns, output)
 
 
 def _stage_cell(stage: str):
     return lambda case: f"{case['facts'][stage]:.3g}"
+
+
+def _cases(smoke: bool) -> Iterator[dict[str, Any]]:
+    """Yields the case of each config, when its runs are made."""
+    dataset = "synthetic" if smoke else _DATASET.value
+    settings = [f"--config.data.dir={_DATA_DIR.value}"] if _DATA_DIR.value else []
+    with tempfile.TemporaryDirectory() as scratch:
+        cache = pathlib.Path(_CACHE_DIR.value or f"{scratch}/cache")
+        common.run_program("embed", dataset, smoke, pathlib.Path(scratch, "embed"), cache, settings)
+        for config in _CONFIGS.value:
+            own = [*settings, *(f"--{setting}" for setting in _SETTINGS.value)]
+            runs = [
+                _run(config, dataset, smoke, cache, [*own, f"--config.seed={seed}"])
+                for seed in range(_RUNS.value)
+            ]
+            yield _case(f"{config}, {dataset}", runs)
 
 
 def _run(

@@ -19,7 +19,7 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
-from benchmarks import common, quantization, retrieval_training  # noqa: E402
+from benchmarks import quantization, retrieval_training  # noqa: E402
 from configs import retrieval as retrieval_config  # noqa: E402
 from genrec_jax import files, optimizer, sharding, train  # noqa: E402
 from genrec_jax.models import encoder_decoder  # noqa: E402
@@ -54,7 +54,7 @@ def measure(name: str, smoke: bool, started: float) -> dict[str, float]:
     jax.block_until_ready(jnp.zeros(()))
     lap("device")
     config, model, loss_fn, data = parts(name, smoke)
-    mesh = common.one_device()
+    mesh = sharding.one_device()
     data = sharding.replicate(mesh, data)
     lap("data")
     tx, _ = optimizer.make(num_steps=config.num_steps, **config.optimizer.to_dict())

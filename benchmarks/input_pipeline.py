@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import common, quantization, retrieval_training, tokenizer_training
+from genrec_jax import roofline
 from genrec_jax.data import batches, packing
 
 _STEPS = 100  # a superbatch
@@ -117,7 +118,7 @@ def training_rate(batch_size: int, smoke: bool) -> float:
     case = tokenizer_training.step_case(
         config, tokenizer_training.random_embeddings(_CONSUMER_ITEMS, width)
     )
-    seconds = common.measure(case.call, repeats=3, min_seconds=0.0)
+    seconds = roofline.measure(case.call, repeats=3, min_seconds=0.0)
     return case.count * batch_size / statistics.median(seconds)
 
 

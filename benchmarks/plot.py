@@ -132,12 +132,5 @@ def main(argv: list[str]) -> None:
     print(f"{len(reports)} reports of {len(commits(reports))} commits are in {output}")
 
 
-def _parse_flags(argv: list[str]) -> list[str]:
-    try:
-        return flags.FLAGS(argv)
-    except flags.Error as error:
-        raise UserError(str(error)) from error
-
-
 if __name__ == "__main__":
-    app.run(exit_on_error(main), flags_parser=exit_on_error(_parse_flags))
+    app.run(exit_on_error(main), flags_parser=exit_on_error(common.parse_flags))

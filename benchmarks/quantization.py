@@ -19,6 +19,7 @@ import numpy as np
 
 from benchmarks import common
 from configs import rqvae as rqvae_config
+from genrec_jax import roofline
 from genrec_jax.quantizers import kernels, residual
 from genrec_jax.tokenizers import codecs
 
@@ -161,7 +162,7 @@ def _encoding(
         call,
         "items",
         num_items,
-        common.add_flops(
+        roofline.add_flops(
             {precision: 2 * num_items * num_weights},
             quantize_flops(num_items, width, levels, size, implementation),
         ),

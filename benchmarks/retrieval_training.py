@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks import common
 from configs import retrieval as retrieval_config
-from genrec_jax import checkpoint, optimizer, profiling, sharding, train
+from genrec_jax import checkpoint, optimizer, profiling, roofline, sharding, train
 from genrec_jax.data import batches
 from genrec_jax.data.corpus import Samples
 from genrec_jax.models import encoder_decoder, layers
@@ -218,7 +218,7 @@ def training_flops(
     """
     lengths, counts = np.unique(past, return_counts=True)
     places = [1] * len(level_sizes)
-    forward = common.add_flops(
+    forward = roofline.add_flops(
         *(
             forward_flops(model, level_sizes, int(count), int(length), places, dtype)
             for length, count in zip(lengths, counts, strict=True)
@@ -276,7 +276,7 @@ def with_heads(
 ) -> dict[str, int]:
     """Returns the operations of `body` products a history, and of the heads that follow."""
     heads = dim * sum(number * size for number, size in zip(places, level_sizes, strict=True))
-    return common.add_flops({dtype: 2 * batch_size * body}, {"float32": 2 * batch_size * heads})
+    return roofline.add_flops({dtype: 2 * batch_size * body}, {"float32": 2 * batch_size * heads})
 
 
 if __name__ == "__main__":

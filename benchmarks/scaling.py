@@ -125,7 +125,7 @@ def _packing(num_users: int, smoke: bool):
 
 
 def _evaluation(num_users: int, smoke: bool):
-    corpus, mesh = random_corpus(num_users), common.one_device()
+    corpus, mesh = random_corpus(num_users), sharding.one_device()
     samples = corpus_lib.held_out_samples(corpus, "test")
 
     @functools.partial(jax.jit, static_argnames=("num_beams", "num_excluded", "renormalize"))
@@ -157,7 +157,7 @@ def _training(batch_size: int, smoke: bool):
     embeddings = tokenizer_training.random_embeddings(12_101, 224)
     model, _ = codecs.NEURAL["rqvae"](config.model.to_dict(), embeddings.shape[1])
     tx, _ = optimizer.make(num_steps=config.num_steps, **config.optimizer.to_dict())
-    mesh = common.one_device()
+    mesh = sharding.one_device()
     train_superbatch = train.make_train_superbatch(
         neural.loss_fn(model),
         tx,
@@ -275,7 +275,7 @@ def run(smoke: bool, output: str | None, arguments: list[str]) -> None:
     names = _WORKS.value or list(WORKS)
     if unknown := [name for name in names if name not in WORKS]:
         raise UserError(f"--works: no {unknown[0]!r}: choose of {', '.join(WORKS)}")
-    cases = [case_of(name, WORKS[name], _in_a_process(name, smoke)) for name in names]
+    cases = (case_of(name, WORKS[name], _in_a_process(name, smoke)) for name in names)
     columns = {
         "of": lambda case: case["facts"]["of"],
         "largest": lambda case: common.short(case["count"]),
@@ -284,9 +284,9 @@ def run(smoke: bool, output: str | None, arguments: list[str]) -> None:
         "slope of s": lambda case: _slope_cell(case["facts"]["time_slope"]),
         "of GB": lambda case: _slope_cell(case["facts"]["memory_slope"]),
     }
-    common.write_report("scaling", arguments, cases, columns, output)
+    results = common.write_report("scaling", arguments, cases, columns, output)
     if _PICTURE.value:
-        draw(_PICTURE.value, cases)
+        draw(_PICTURE.value, results)
 
 
 def _slope_cell(value: float) -> str:

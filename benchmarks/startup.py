@@ -29,7 +29,7 @@ def run(smoke: bool, output: str | None, arguments: list[str]) -> None:
     if output is not None:
         common.check_writable(output)
     repeats = 1 if smoke else 3
-    cases = [case for model in MODELS for case in _cases(model, smoke, repeats)]
+    cases = (case for model in MODELS for case in _cases(model, smoke, repeats))
     columns = {
         "s": lambda case: f"{case['median_seconds']:.3g}",
         "spread": lambda case: f"{case['spread']:.0%}",

@@ -109,7 +109,7 @@ def _whole_loop(config, embeddings: np.ndarray) -> common.Case:
     num_items, embedding_dim = embeddings.shape
     steps, model_settings = config.steps_per_call, config.model.to_dict()
     model, codec = codecs.NEURAL["rqvae"](model_settings, embedding_dim)
-    mesh = common.one_device()
+    mesh = sharding.one_device()
     facts = {"num_items": num_items, "batch_size": config.batch_size}
 
     def seconds(repeats):
@@ -158,7 +158,7 @@ def _products(config) -> common.Case:
 
         return jax.lax.fori_loop(1, steps, one_step, (operands, products(operands)))[1]
 
-    flops = common.add_flops(*({name: 2 * m * k * n} for name, m, k, n in shapes))
+    flops = roofline.add_flops(*({name: 2 * m * k * n} for name, m, k, n in shapes))
     moved = 4 * sum(m * k + k * n + m * n for _, m, k, n in shapes)
     return common.Case(
         _name(_PRODUCTS, embedding_dim),
@@ -215,7 +215,7 @@ def step_flops(config, embedding_dim: int) -> dict[str, int]:
     codewords have no gradient: a code is a choice, and the losses' gradients need no products.
     """
     shapes = product_shapes(config, embedding_dim)
-    return common.add_flops(*({name: 2 * m * k * n} for name, m, k, n in shapes))
+    return roofline.add_flops(*({name: 2 * m * k * n} for name, m, k, n in shapes))
 
 
 if __name__ == "__main__":

@@ -39,7 +39,8 @@ def run(capsys, monkeypatch):
 def test_the_report(run, tmp_path):
     path = tmp_path / "new" / "report.json"
     status, out, err = run("--smoke", f"--output={path}")
-    assert (status, err) == (0, "")
+    assert status == 0
+    assert err.startswith("one: ") and err.endswith(" items/s\n") and err.count("\n") == 1
     assert "shared on cpu" in out and "one" in out and "items/s" in out
     report = json.loads(path.read_text())
     assert report["benchmark"] == "shared"
@@ -75,6 +76,21 @@ def test_a_case_with_a_clock_of_its_own_and_how_cases_compare(tmp_path, capsys):
     assert report["comparisons"] == {"fast / slow": 3}
 
 
+def test_a_case_is_told_as_soon_as_it_is_done_and_its_figures_are_never_cut(monkeypatch, capsys):
+    def cases():
+        yield common.result("a name " * 9, [2.0, 4.0, 3.0], 6_000, "items", {})
+        assert capsys.readouterr().err == f"{'a name ' * 9}: 3 s, 2 k items/s\n"
+        yield common.result("other", [1.0], 1, "items", {})
+
+    monkeypatch.setenv("COLUMNS", "60")
+    columns = {name: lambda case: f"{case['rate']:.9f}" for name in ("one", "two")}
+    first, second = common.write_report("told", [], cases(), columns, None)
+    assert (first["rate"], second["rate"]) == (2_000, 1)
+    out, err = capsys.readouterr()
+    assert err == "other: 1 s, 1 items/s\n"
+    assert out.count("2000.000000000") == 2 and out.count(" a name") > 1
+
+
 def test_a_failed_program_is_a_mistake_that_names_it():
     with pytest.raises(UserError, match=r"^json.tool no-such-file failed:"):
         common.run_module("json.tool", ["no-such-file"])
@@ -85,7 +101,7 @@ def test_a_failed_program_is_a_mistake_that_names_it():
     "arguments, message",
     [
         (["--smok"], "Unknown command line flag 'smok'"),
-        (["--smoke", "fast"], "unexpected argument 'fast': there are --smoke and --output=FILE"),
+        (["--smoke", "fast"], "unexpected argument 'fast': --help says which options there are"),
         (["--smoke=maybe"], "smoke"),
         (["--smoke", "--output=/dev/null/x.json"], "--output=/dev/null/x.json cannot be written"),
         (["--smoke", "--output=."], "--output=. cannot be written: it is a folder"),
@@ -98,33 +114,6 @@ def test_one_line_that_names_the_mistake(run, arguments, message):
     assert line.startswith("error: ") and message in line
 
 
-def test_the_floor_adds_the_precisions_and_takes_the_larger_of_arithmetic_and_traffic():
-    ceilings = {"bfloat16": 8.0, "float32": 4.0, "copy": 2.0}
-    flops = {"bfloat16": 16, "float32": 4}  # 2 + 1 seconds
-    assert common.floor_seconds(flops, 4, ceilings) == 3
-    assert common.floor_seconds(flops, 10, ceilings) == 5
-    assert common.floor_seconds({}, 10, ceilings) == 5
-
-
-def test_a_repeat_is_a_few_calls():
-    called = []
-
-    def call():
-        called.append(1)
-        return jnp.zeros(())
-
-    assert len(common.measure(call, repeats=3, min_seconds=0.0)) == 3
-    assert len(called) == 2 + 3
-    called.clear()
-    common.measure(call, repeats=2, min_seconds=1e9)
-    assert len(called) == 2 + 2 * 20
-
-
 def test_the_state_is_read_and_written():
     assert common.state_bytes(10, ema_decay=0.0) == 10 * 4 * 3 * 2
     assert common.state_bytes(10, ema_decay=0.9) == 10 * 4 * 4 * 2
-
-
-def test_operations_are_added_by_precision():
-    parts = {"bfloat16": 1, "float32": 2}, {"float32": 3}
-    assert common.add_flops(*parts) == {"bfloat16": 1, "float32": 5}

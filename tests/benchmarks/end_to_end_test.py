@@ -7,6 +7,7 @@ from absl import flags
 
 from benchmarks import common, end_to_end
 from genrec_jax import files
+from genrec_jax.errors import UserError
 
 METRICS = {
     "time/seconds": 50.0,
@@ -49,7 +50,8 @@ def test_a_report(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(flags.FLAGS["runs"], "value", 2)
     path = tmp_path / "report.json"
     end_to_end.run(True, path, ["--smoke"])
-    assert "retrieval, synthetic" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "retrieval" in out and "0.2500" in out and "0.1250" in out
     assert calls == [
         ("embed", "synthetic", True, []),
         ("retrieval", "synthetic", True, ["--config.seed=0"]),
@@ -61,3 +63,10 @@ def test_a_report(tmp_path, monkeypatch, capsys):
     assert [run["train"] for run in case["runs"]] == [30, 32]
     assert case["facts"]["train"] == 31 and case["facts"]["eval"] == 5
     assert case["facts"]["test/recall@10"] == 0.25
+
+
+def test_an_unknown_recommender_is_refused_before_anything_runs(monkeypatch):
+    monkeypatch.setattr(common, "run_program", None)
+    monkeypatch.setattr(flags.FLAGS["configs"], "value", ["sasrec", "rqvae"])
+    with pytest.raises(UserError, match="--configs: no 'rqvae': choose of retrieval, hybrid, "):
+        end_to_end.run(True, None, [])
