@@ -107,7 +107,7 @@ def run(smoke: bool, output: str | None, arguments: list[str]) -> None:
         "peak GB": lambda case: f"{case['peak_gigabytes']:.3g}",
     }
     results = (_result(case) for case in cases(smoke))
-    common.write_report("collisions", arguments, results, columns, output)
+    common.write_report("collisions", smoke, arguments, results, columns, output)
 
 
 def _result(case: Case) -> dict[str, Any]:

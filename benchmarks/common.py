@@ -109,7 +109,7 @@ def run(
     if output is not None:
         check_writable(output)
     repeats, min_seconds = (3, 0.0) if smoke else (5, 0.2)
-    report = {"benchmark": benchmark, "arguments": arguments} | environment()
+    report = _head(benchmark, smoke, arguments)
     report["ceilings"] = roofline.ceilings(smoke, repeats, min_seconds)
     results = (
         _result(case, _seconds_of(case, repeats, min_seconds), report["ceilings"])
@@ -251,6 +251,10 @@ def _result(case: Case, seconds: list[float], ceilings: dict[str, float]) -> dic
     }
 
 
+def _head(benchmark: str, smoke: bool, arguments: list[str]) -> dict[str, Any]:
+    return {"benchmark": benchmark, "smoke": smoke, "arguments": arguments} | environment()
+
+
 def environment() -> dict[str, Any]:
     """Returns what the JSON says about device, versions, commit and date."""
     device = jax.devices()[0]
@@ -376,6 +380,7 @@ def result(
 
 def write_report(
     benchmark: str,
+    smoke: bool,
     arguments: list[str],
     cases: Iterable[dict[str, Any]],
     columns: dict[str, Callable[[dict[str, Any]], str]],
@@ -386,7 +391,7 @@ def write_report(
     The cases may still have to be measured one by one; they are returned.
     """
     cases = list(_told(cases))  # first, as processes of theirs may need all memory of the device
-    report = {"benchmark": benchmark, "arguments": arguments} | environment() | {"cases": cases}
+    report = _head(benchmark, smoke, arguments) | {"cases": cases}
     _print(report, columns)
     if output is not None:
         files.write_json(output, report)

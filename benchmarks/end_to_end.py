@@ -55,7 +55,7 @@ def run(smoke: bool, output: str | None, arguments: list[str]) -> None:
         "R@10": lambda case: f"{case['facts']['test/recall@10']:.4f}",
         "N@10": lambda case: f"{case['facts']['test/ndcg@10']:.4f}",
     }
-    common.write_report("end_to_end", arguments, _cases(smoke), columns, output)
+    common.write_report("end_to_end", smoke, arguments, _cases(smoke), columns, output)
 
 
 def _stage_cell(stage: str):

@@ -48,7 +48,7 @@ def run(smoke: bool, output: str | None, arguments: list[str]) -> None:
         "floor": lambda case: f"{case['share_of_floor']:.1%}",
         "consumed": _consumed_cell,
     }
-    common.write_report("input_pipeline", arguments, cases, columns, output)
+    common.write_report("input_pipeline", smoke, arguments, cases, columns, output)
 
 
 def _consumed_cell(case: dict[str, Any]) -> str:

@@ -2,8 +2,9 @@
 
     python -m benchmarks.plot FILE_OR_FOLDER ... --output=FILE.png
 
-A panel is of one benchmark on one kind of device, a line of one case. Commits are in the order of
-their first measurement; `*` says that files differed from the commit. A folder may hold other JSON.
+A panel is of one benchmark on one kind of device, with `--smoke` or without, a line of one case.
+Commits are in the order of their first measurement; `*` says that files differed from the commit. A
+folder may hold other JSON.
 """
 
 import json
@@ -49,7 +50,9 @@ def _read(path: pathlib.Path) -> dict[str, Any] | None:
         report = files.read_json(path)
     except (json.JSONDecodeError, UnicodeDecodeError):
         return None
-    is_report = isinstance(report, dict) and {"benchmark", "date", "cases"} <= report.keys()
+    is_report = (
+        isinstance(report, dict) and {"benchmark", "smoke", "date", "cases"} <= report.keys()
+    )
     return report if is_report else None
 
 
@@ -61,11 +64,13 @@ def commits(reports: list[dict[str, Any]]) -> list[str]:
 def panels(reports: list[dict[str, Any]]) -> Panels:
     """Returns rates by benchmark and device, then by case with its unit, then by commit.
 
-    Of several measurements at a commit the last one counts.
+    Small shapes are a benchmark of their own. Of several measurements at a commit the last one
+    counts.
     """
     found: Panels = {}
     for report in reports:
-        lines = found.setdefault((report["benchmark"], report["device"]), {})
+        benchmark = report["benchmark"] + (" --smoke" if report["smoke"] else "")
+        lines = found.setdefault((benchmark, report["device"]), {})
         for case in report["cases"]:
             line = lines.setdefault(f"{case['case']} ({case['unit']})", {})
             line[report["commit"]] = case["rate"]

@@ -284,7 +284,7 @@ def run(smoke: bool, output: str | None, arguments: list[str]) -> None:
         "slope of s": lambda case: _slope_cell(case["facts"]["time_slope"]),
         "of GB": lambda case: _slope_cell(case["facts"]["memory_slope"]),
     }
-    results = common.write_report("scaling", arguments, cases, columns, output)
+    results = common.write_report("scaling", smoke, arguments, cases, columns, output)
     if _PICTURE.value:
         draw(_PICTURE.value, results)
 

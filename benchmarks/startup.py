@@ -36,7 +36,7 @@ def run(smoke: bool, output: str | None, arguments: list[str]) -> None:
     }
     columns |= {stage: _stage_cell(stage) for stage in _SHOWN}
     columns["saved"] = lambda case: f"{case['facts']['saved']:.0%}"
-    common.write_report("startup", arguments, cases, columns, output)
+    common.write_report("startup", smoke, arguments, cases, columns, output)
 
 
 def _stage_cell(stage: str):

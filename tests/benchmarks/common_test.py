@@ -43,7 +43,7 @@ def test_the_report(run, tmp_path):
     assert err.startswith("one: ") and err.endswith(" items/s\n") and err.count("\n") == 1
     assert "shared on cpu" in out and "one" in out and "items/s" in out
     report = json.loads(path.read_text())
-    assert report["benchmark"] == "shared"
+    assert report["benchmark"] == "shared" and report["smoke"] is True
     assert report["arguments"] == ["--smoke", f"--output={path}"]
     assert set(report["ceilings"]) == {"bfloat16", "float32", "float32_highest", "copy"}
     assert all(rate > 0 for rate in report["ceilings"].values())
@@ -84,7 +84,7 @@ def test_a_case_is_told_as_soon_as_it_is_done_and_its_figures_are_never_cut(monk
 
     monkeypatch.setenv("COLUMNS", "60")
     columns = {name: lambda case: f"{case['rate']:.9f}" for name in ("one", "two")}
-    first, second = common.write_report("told", [], cases(), columns, None)
+    first, second = common.write_report("told", True, [], cases(), columns, None)
     assert (first["rate"], second["rate"]) == (2_000, 1)
     out, err = capsys.readouterr()
     assert err == "other: 1 s, 1 items/s\n"

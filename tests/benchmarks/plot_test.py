@@ -10,9 +10,10 @@ from benchmarks import plot
 from genrec_jax.errors import UserError
 
 
-def report(commit, day, rates, benchmark="quantization", device="H100"):
+def report(commit, day, rates, benchmark="quantization", device="H100", smoke=False):
     return {
         "benchmark": benchmark,
+        "smoke": smoke,
         "device": device,
         "commit": commit,
         "date": f"2026-11-{day:02}T00:00:00+00:00",
@@ -33,6 +34,7 @@ def folder(tmp_path):
         "deep/again": report("b" * 40, 4, {"one": 30.0}),
         "cpu": report("a" * 40, 2, {"one": 1.0}, device="cpu"),
         "other": report("a" * 40, 2, {"x": 7.0}, benchmark="kmeans"),
+        "smoke": report("a" * 40, 6, {"one": 999.0}, smoke=True),
         "metrics": {"test/recall@10": 0.5},
         "list": [1, 2],
     }
@@ -52,6 +54,7 @@ def test_rates_by_benchmark_device_case_and_commit(folder):
             "one (items/s)": {"a" * 40: 10.0, "b" * 40: 30.0, "c" * 40 + "-dirty": 40.0},
             "two (items/s)": {"b" * 40: 5.0},
         },
+        ("quantization --smoke", "H100"): {"one (items/s)": {"a" * 40: 999.0}},
         ("quantization", "cpu"): {"one (items/s)": {"a" * 40: 1.0}},
         ("kmeans", "H100"): {"x (items/s)": {"a" * 40: 7.0}},
     }
