@@ -44,20 +44,20 @@ def cases(smoke: bool) -> Iterator[common.Case]:
     data = synthetic_data(*((300, 200) if smoke else (22_363, 12_101)))
     if smoke:
         model.dropout, config.ema_decay = 0.2, _EMA_DECAY
-        yield _step(config, data, packed=False)
+        yield step_case(config, data, packed=False)
         config.ema_decay = 0.0
         yield _loop(config, data, packed=True)
         return
-    yield _step(config, data, packed=False)
-    yield _step(config, data, packed=True)
+    yield step_case(config, data, packed=False)
+    yield step_case(config, data, packed=True)
     model.dim, model.dropout = _WIDE, 0.0
-    for case in (_step, _loop):
+    for case in (step_case, _loop):
         for packed in (False, True):
             yield case(config, data, packed=packed)
     model.update(dim=1_024, embedding_dim=1_024, num_heads=16, hidden_dim=4_096)
     model.num_encoder_layers = model.num_decoder_layers = 12
     config.batch_size, config.steps_per_call = 1_024, 10
-    yield _step(config, data, packed=True)
+    yield step_case(config, data, packed=True)
 
 
 def synthetic_data(num_users: int, num_items: int) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def draw_lengths(rng: np.random.Generator, num_users: int) -> np.ndarray:
     return 3 + rng.lognormal(0.7, 1.2, num_users).astype(np.int32)
 
 
-def _step(config, data: dict[str, Any], packed: bool) -> common.Case:
+def step_case(config, data: dict[str, Any], packed: bool) -> common.Case:
     """A superbatch of training."""
     model = encoder_decoder.from_config(config.to_dict(), LEVEL_SIZES)
     tx, _ = optimizer.make(num_steps=config.num_steps, **config.optimizer.to_dict())
@@ -161,7 +161,7 @@ def _loop(config, data: dict[str, Any], packed: bool) -> common.Case:
             )
             return common.logged_seconds(workdir, steps)[1:]
 
-    step = _step(config, data, packed)
+    step = step_case(config, data, packed)
     return step._replace(name=f"{step.name}, loop", call=None, seconds=seconds)
 
 
