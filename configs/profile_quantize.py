@@ -34,6 +34,8 @@ def get_config(arg: str = "") -> ConfigDict:
 
     config.embedding_dim = 768  # of the sentence encoders that TIGER reads
     config.model = training.model
+    for name in ("codebook_size", "num_levels", "level_sizes"):  # of each case
+        del config.model[name]
     config.optimizer = training.optimizer
 
     # How often a case is called: in its trace, and in so many repeats of at least so long each,

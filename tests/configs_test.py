@@ -52,7 +52,12 @@ def test_what_reads_a_run_takes_no_data_set(name):
 
 
 def test_the_profile_of_quantising_takes_smoke_alone():
-    assert get("profile_quantize").model == get("rqvae", "beauty").model
+    model = get("rqvae", "beauty").model.to_dict()
+    sizes = {name: model.pop(name) for name in ("codebook_size", "num_levels", "level_sizes")}
+    config = get("profile_quantize")
+    assert config.model.to_dict() == model
+    assert sizes["codebook_size"] in config.codebook_sizes
+    assert sizes["num_levels"] in config.num_levels
     assert get("profile_quantize", "smoke").small_ceilings
     with pytest.raises(UserError, match=r"takes smoke or no argument, not 'beauty'"):
         get("profile_quantize", "beauty")

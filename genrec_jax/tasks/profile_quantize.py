@@ -196,7 +196,7 @@ def _assign(config, case: Case) -> Call:
 
 
 def _encode(config, case: Case) -> Call:
-    """Embeddings to codes at full precision, as the IDs that are written."""
+    """Embeddings to codes at full precision, by XLA's operations as the IDs that are written."""
     params_rng, embeddings_rng = jax.random.split(jax.random.key(config.seed))
     model, _ = codecs.NEURAL["rqvae"](_settings(config, case), config.embedding_dim)
     params = jax.jit(model.init)(params_rng)
@@ -219,7 +219,9 @@ def _train(config, case: Case) -> Call:
     """A step of training as `train.fit` dispatches them, on data that is the batch alone."""
     mesh = sharding.one_device()
     replicated = sharding.replicated(mesh)
-    model, _ = codecs.NEURAL["rqvae"](_settings(config, case), config.embedding_dim)
+    model, _ = codecs.NEURAL["rqvae"](
+        _settings(config, case), config.embedding_dim, case.implementation
+    )
     tx, _ = optimizer.make(num_steps=1_000, **config.optimizer.to_dict())
     train_superbatch = train.make_train_superbatch(
         neural.loss_fn(model), tx, mesh, accumulation=1, ema_decay=0.0, rules=None
@@ -255,7 +257,6 @@ def _settings(config, case: Case) -> dict[str, Any]:
         "num_levels": case.num_levels,
         "codebook_size": case.codebook_size,
         "level_sizes": (),
-        "implementation": case.implementation,
     }
     return config.model.to_dict() | sizes
 

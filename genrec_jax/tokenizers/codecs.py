@@ -70,7 +70,10 @@ def reconstruct(codec: Codec, params: Any, latents: jax.Array) -> jax.Array:
     return jnp.concatenate([x_hat[:, :split], jax.nn.sigmoid(x_hat[:, split:])], axis=-1)
 
 
-def _rqvae(settings: Mapping[str, Any], embedding_dim: int) -> tuple[layers.Model, Codec]:
+def _rqvae(
+    settings: Mapping[str, Any], embedding_dim: int, implementation: str = "auto"
+) -> tuple[layers.Model, Codec]:
+    """`implementation` is how training finds codes, see `residual.nearest_codes`."""
     level_sizes = sizes_of(settings)
     names = (
         "hidden_dims code_dim commitment_weight residual_gradient estimator distance simvq "
@@ -81,7 +84,7 @@ def _rqvae(settings: Mapping[str, Any], embedding_dim: int) -> tuple[layers.Mode
         level_sizes=level_sizes,
         learns_codebooks=settings["codebook_ema"] == 0,
         balanced_levels=balanced_levels(settings["train_balance"], len(level_sizes)),
-        implementation=settings.get("implementation", "auto"),  # profiles alone give it
+        implementation=implementation,
         **{name: settings[name] for name in names.split()},
     )
     codec = of_model(model, level_sizes)._replace(
