@@ -23,11 +23,12 @@ def set_up() -> None:
     os.environ["XLA_FLAGS"] = " ".join([*_FLAGS, given]).strip()
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
-    cache = _cache_dir()
     try:
+        cache = _cache_dir()
         cache.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        print(f"compiled programs are not kept: {cache}: {error.strerror}", file=sys.stderr)
+    except (OSError, RuntimeError) as error:  # RuntimeError: the user has no home
+        remedy = "JAX_COMPILATION_CACHE_DIR=FOLDER says where they may be"
+        print(f"compiled programs are not kept: {error}: {remedy}", file=sys.stderr)
         return
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache)
     os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(_LARGEST_CACHE))

@@ -46,6 +46,16 @@ def test_a_cache_that_cannot_be_made_is_told(environment, tmp_path, capsys):
     assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("compiled programs are not kept: ") and "Not a directory" in line
+    assert line.endswith("JAX_COMPILATION_CACHE_DIR=FOLDER says where they may be")
+
+
+def test_a_user_without_a_home_is_told(environment, capsys):
+    for name in ("XDG_CACHE_HOME", "HOME"):
+        environment.delenv(name)
+    environment.setattr(os, "getuid", lambda: 2**31 - 5)  # as in a container
+    xla.set_up()
+    assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
+    assert "home directory" in capsys.readouterr().err
 
 
 def test_a_second_process_finds_what_the_first_compiled(environment, tmp_path):
