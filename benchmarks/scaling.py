@@ -17,7 +17,7 @@ on; smaller ones are mostly overhead. A slope of at most 1.05 is called linear. 
   building of the catalogue's tree; `beam search`, in it, for 64 users of configs/retrieval.py;
 * of users: `samples`, the numbers of all prefixes; `packing` of histories into rows; `evaluation`,
   in batches of 512, of a recommender that costs nothing;
-* of a batch: `training`, a step of the tokenizer, in parts of 100,000 samples at most.
+* of the samples of a batch: `training`, a step of the tokenizer, in parts of 100,000 at most.
 """
 
 import functools
@@ -190,7 +190,7 @@ WORKS = {
     "samples": Work("users", False, _samples),
     "packing": Work("users", False, _packing),
     "evaluation": Work("users", False, _evaluation),
-    "training": Work("batch", True, _training),
+    "training": Work("samples", True, _training),
 }
 
 
