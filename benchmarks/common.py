@@ -110,6 +110,7 @@ def run(
         check_writable(output)
     repeats, min_seconds = (3, 0.0) if smoke else (5, 0.2)
     report = _head(benchmark, smoke, arguments)
+    print("measuring the device's ceilings", file=sys.stderr)
     report["ceilings"] = roofline.ceilings(smoke, repeats, min_seconds)
     results = (
         _result(case, _seconds_of(case, repeats, min_seconds), report["ceilings"])

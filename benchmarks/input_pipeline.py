@@ -11,6 +11,7 @@ benchmarks/retrieval_training.py.
 S samples   B batch
 """
 
+import functools
 import itertools
 import math
 import statistics
@@ -59,12 +60,12 @@ def _cases(smoke: bool) -> Iterator[dict[str, Any]]:
     users = (22_363, 10**6)
     if smoke:
         shapes, users = [(1_000, 64)], (300,)
-    consumed = {size: training_rate(size, smoke) for size in dict.fromkeys(b for _, b in shapes)}
+    consumed = functools.cache(functools.partial(training_rate, smoke=smoke))
     least = 1 if smoke else _MIN_INDICES
     for num_samples, batch_size in shapes:
         name = f"{common.short(num_samples)}, batch {common.short(batch_size)}"
         yield _superbatches(
-            name, num_samples, batch_size, None, least, repeats, consumed[batch_size]
+            name, num_samples, batch_size, None, least, repeats, consumed(batch_size)
         )
     yield _packed_superbatches(smoke, repeats)
     for number in users:

@@ -40,7 +40,9 @@ def test_the_report(run, tmp_path):
     path = tmp_path / "new" / "report.json"
     status, out, err = run("--smoke", f"--output={path}")
     assert status == 0
-    assert err.startswith("one: ") and err.endswith(" items/s\n") and err.count("\n") == 1
+    first, told = err.splitlines()
+    assert first == "measuring the device's ceilings"
+    assert told.startswith("one: ") and told.endswith(" items/s")
     assert "shared on cpu" in out and "one" in out and "items/s" in out
     report = json.loads(path.read_text())
     assert report["benchmark"] == "shared" and report["smoke"] is True
