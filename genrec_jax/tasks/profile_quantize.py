@@ -1,13 +1,14 @@
 """Stage `profile_quantize`: where the time of quantising goes, for many shapes.
 
 Of each case, in a folder of its own: the optimised HLO (`hlo.txt`), a trace, and a picture of a
-call in it (`timeline.png`). Of all together:
-`report.json`, the same in words as `report.md`, and the pictures `roofline.png` and `time.png`.
+call in it (`timeline.png`). Of all together: `report.json`, the same in words as `report.md`, and
+the pictures `roofline.png` and `time.png`.
 
 E embedding width   C code width   Q levels   K codebook size
 """
 
 import itertools
+import logging
 import pathlib
 import statistics
 import time
@@ -33,6 +34,7 @@ from genrec_jax.errors import UserError
 from genrec_jax.quantizers import residual, vector
 from genrec_jax.tokenizers import codecs, neural
 
+_log = logging.getLogger(__name__)
 _MINIMA = {
     "seed": 0,
     "embedding_dim": 1,
@@ -128,6 +130,8 @@ def _profile(
     spans = profiling.spans(program, work, directory, config.num_traced_calls)
     pictures.timeline(directory / "timeline.png", spans)
     memory = _memory(call.compiled)
+    milliseconds = tables.three_digits(statistics.median(seconds) * 1e3)
+    _log.info("%s: %s ms, in %s", case.name, milliseconds, directory)
     # The whole call needs no more traffic than its arguments and its results.
     whole = profiling.Row(
         "all",

@@ -14,7 +14,8 @@ BATCH, SIZE, LEVELS, WIDTH, EMBEDDING, HIDDEN = 32, 16, 2, 4, 12, 8
 CEILINGS = {"bfloat16": 4e10, "float32": 2e10, "float32_highest": 1e10, "copy": 5e9}
 
 
-def test_a_case_for_each_mode(tmp_path, monkeypatch, capsys):
+def test_a_case_for_each_mode(tmp_path, monkeypatch, capsys, caplog):
+    caplog.set_level("INFO")
     # Measuring them takes longer than all else.
     monkeypatch.setattr(task.roofline, "ceilings", lambda *_: CEILINGS)
     monkeypatch.setattr(task.residual, "kernels", None)  # which `xla` asks in no mode
@@ -26,6 +27,8 @@ def test_a_case_for_each_mode(tmp_path, monkeypatch, capsys):
     metrics = task.run(config, tmp_path)
     cases = {case["mode"]: case for case in files.read_json(tmp_path / "report.json")["cases"]}
     assert list(cases) == ["assign", "encode", "train"]
+    told = [line for line in caplog.messages if " ms, in " in line]
+    assert [line.split(":")[0] for line in told] == [case["case"] for case in cases.values()]
     check_files(tmp_path, metrics, cases)
     check_operations(cases)
     check_floor(cases["assign"])
