@@ -109,7 +109,7 @@ def run(
     if output is not None:
         check_writable(output)
     repeats, min_seconds = (3, 0.0) if smoke else (5, 0.2)
-    report = _head(benchmark, smoke, arguments)
+    report = head(benchmark, smoke, arguments)
     print("measuring the device's ceilings", file=sys.stderr)
     report["ceilings"] = roofline.ceilings(smoke, repeats, min_seconds)
     results = (
@@ -252,14 +252,13 @@ def _result(case: Case, seconds: list[float], ceilings: dict[str, float]) -> dic
     }
 
 
-def _head(benchmark: str, smoke: bool, arguments: list[str]) -> dict[str, Any]:
-    return {"benchmark": benchmark, "smoke": smoke, "arguments": arguments} | environment()
-
-
-def environment() -> dict[str, Any]:
-    """Returns what the JSON says about device, versions, commit and date."""
+def head(benchmark: str, smoke: bool, arguments: list[str]) -> dict[str, Any]:
+    """Returns what the JSON says about the benchmark, device, versions, commit and date."""
     device = jax.devices()[0]
     return {
+        "benchmark": benchmark,
+        "smoke": smoke,
+        "arguments": arguments,
         "device": device.device_kind,
         "platform": device.platform,
         "machine": platform.machine(),
@@ -392,7 +391,7 @@ def write_report(
     The cases may still have to be measured one by one; they are returned.
     """
     cases = list(_told(cases))  # first, as processes of theirs may need all memory of the device
-    report = _head(benchmark, smoke, arguments) | {"cases": cases}
+    report = head(benchmark, smoke, arguments) | {"cases": cases}
     _print(report, columns)
     if output is not None:
         files.write_json(output, report)

@@ -88,8 +88,7 @@ def run(smoke: bool, output: str | None, arguments: list[str]) -> None:
         _at_once(functools.partial(_embed, folder, smoke), [(dataset,) for dataset in datasets])
         pairs = [(dataset, name) for dataset in datasets for name in names]
         rows = _at_once(functools.partial(_measure, folder, smoke), pairs)
-    report = {"benchmark": "tokenizers", "arguments": arguments} | common.environment()
-    report["rows"] = rows
+    report = common.head("tokenizers", smoke, arguments) | {"rows": rows}
     _print(rows)
     if output is not None:
         files.write_json(output, report)
