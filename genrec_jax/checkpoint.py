@@ -20,7 +20,7 @@ import jax
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from genrec_jax import files
+from genrec_jax import files, sharding
 from genrec_jax.errors import UserError
 
 _policies = ocp.checkpoint_managers
@@ -145,12 +145,15 @@ def saved_steps(workdir: str | pathlib.Path) -> list[int]:
 def export(workdir: str | pathlib.Path, arrays: dict[str, Any], meta: dict) -> None:
     """Writes `export/`: each entry of `arrays`, a pytree, as an item of its own, and `meta`."""
     path = _export_path(workdir)
+    arrays = sharding.on_host(arrays)  # or they could be read with as many devices alone
     items = {name: ocp.args.StandardSave(tree) for name, tree in arrays.items()}
     with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
         checkpointer.save(
             path, ocp.args.Composite(**items, meta=ocp.args.JsonSave(meta)), force=True
         )
-    files.write_digests(path, "**/*")
+    if jax.process_index() == 0:
+        files.write_digests(path, "**/*")
+    multihost_utils.sync_global_devices("the export is whole")
 
 
 def load_export(workdir: str | pathlib.Path, names: Iterable[str]) -> tuple[dict, dict]:

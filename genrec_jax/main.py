@@ -8,19 +8,27 @@ import pathlib
 import pkgutil
 import sys
 
+import jax
 from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import ConfigDict, config_flags
 
-from genrec_jax import files, preemption, tables, tasks, workdir, xla
+from genrec_jax import distributed, files, preemption, tables, tasks, workdir, xla
 from genrec_jax.errors import UserError, exit_on_error
 
 _DESCRIPTION = "The run's config file and its argument, such as configs/rqvae.py:beauty,smoke."
 _CONFIG = config_flags.DEFINE_config_file("config", None, _DESCRIPTION)
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder. Default: runs/NAME-DATASET.")
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "HOST:PORT of process 0, if this is one of several and no cluster says so."
+)
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes there are.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0 on.")
+_JOIN_SECONDS = flags.DEFINE_float("join_seconds", 300.0, "How long processes wait for each other.")
 _ALIASES = {"config.data.items": "config.data.items_file"}  # config flags would find a method
 # Quick stages that read files which may change: computed each time.
 _REPEATED = ("recommend", "summary", "tokenizer_report", "profile_quantize")
+_FOR_SEVERAL = ("prepare", "embed", "tokenizer", "retrieval", "sasrec", "hybrid")
 
 
 def main(argv: list[str]) -> None:
@@ -36,6 +44,13 @@ def main(argv: list[str]) -> None:
     if "plan" in config and config.plan.num_devices:
         tables.print_plan(task.plan(config, directory))
         return
+    distributed.join(
+        _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value, _JOIN_SECONDS.value
+    )
+    if not distributed.is_first():
+        logging.getLogger("genrec_jax").setLevel(logging.ERROR)  # the first says it for all
+    if jax.distributed.is_initialized() and config.task not in _FOR_SEVERAL:
+        raise UserError(f"{config.task} runs in one process: start it once, outside of the cluster")
     preemption.listen()
     metrics = workdir.run_once(
         directory,
@@ -43,6 +58,8 @@ def main(argv: list[str]) -> None:
         lambda: task.run(config, directory),
         again=config.task in _REPEATED,
     )
+    if not distributed.is_first():
+        return
     tables.print_metrics(metrics)
     if (directory / "examples.json").exists():
         tables.print_examples(files.read_json(directory / "examples.json"))
@@ -148,4 +165,5 @@ def _skip_echoes(unraisable) -> None:
 if __name__ == "__main__":
     xla.set_up()
     _set_up_logging()
-    app.run(exit_on_error(main), flags_parser=exit_on_error(parse_flags))
+    with distributed.ending_together():
+        app.run(exit_on_error(main), flags_parser=exit_on_error(parse_flags))

@@ -60,8 +60,10 @@ def call(function, *args, dispatch: range, profile: Interval) -> Any:
 
     The trace is of the device's work alone: the function is compiled before, and whatever the
     device still had to do is waited for. Beside it lie the optimised HLO and the table of scopes.
+    Of several processes the first is traced.
     """
-    if not range(max(dispatch[0], profile.steps.start), min(dispatch.stop, profile.steps.stop)):
+    asked = range(max(dispatch[0], profile.steps.start), min(dispatch.stop, profile.steps.stop))
+    if not asked or jax.process_index():
         return function(*args)
     directory = profile.directory / f"steps_{dispatch[0]}_to_{dispatch[-1]}"
     compiled = function.lower(*args).compile()

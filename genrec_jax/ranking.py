@@ -14,7 +14,16 @@ import numpy as np
 import pyarrow
 from pyarrow import parquet
 
-from genrec_jax import checkpoint, checks, files, optimizer, profiling, sharding, train
+from genrec_jax import (
+    checkpoint,
+    checks,
+    distributed,
+    files,
+    optimizer,
+    profiling,
+    sharding,
+    train,
+)
 from genrec_jax import metrics as metrics_lib
 from genrec_jax import plan as plan_lib
 from genrec_jax.data import batches
@@ -87,7 +96,7 @@ def plan(
 def run(
     config, workdir: pathlib.Path, corpus: Corpus, mesh: jax.sharding.Mesh, ranker: Ranker
 ) -> dict[str, float]:
-    """Trains the model, exports it and returns the metrics."""
+    """Trains the model, exports it and returns the metrics, in process 0 those of baselines too."""
     held_out = {
         split: corpus_lib.choose_samples(
             corpus_lib.held_out_samples(corpus, split), config.eval.max_users
@@ -162,7 +171,7 @@ def run(
         metrics |= scores
         if split == "test":
             ranks[part + split + protocol] = _ranks(items, corpus, held_out[split])
-        if (part, split, protocol) == ("", *_EXAMPLES):
+        if (part, split, protocol) == ("", *_EXAMPLES) and distributed.is_first():
             shown = config.max_history, config.num_examples
             _write_examples(workdir, corpus, held_out[split], items, *shown)
     checkpoint.export(
@@ -178,6 +187,8 @@ def run(
         }
         | ranker.meta,
     )
+    if not distributed.is_first():
+        return metrics
     baseline_metrics, baseline_ranks = _baselines(corpus, held_out["test"])
     _write_ranks(workdir, corpus, held_out["test"], ranks | baseline_ranks)
     return metrics | baseline_metrics

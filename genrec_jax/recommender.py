@@ -239,7 +239,7 @@ class Recommender:
             self._params,
             self._searcher.data | {"items": sharding.replicate(self._mesh, items.ravel())},
             index,
-            jax.device_put(Samples(user, start, target), sharding.over_rows(self._mesh)),
+            sharding.spread_rows(self._mesh, Samples(user, start, target)),
             **options,
         )
 

@@ -8,12 +8,14 @@ An axis that `model` does not divide stays whole, or the next axis of its rule i
 `--config.plan.num_devices` prints what becomes of each array.
 """
 
+import functools
 import math
 import re
 from collections.abc import Sequence
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -126,9 +128,50 @@ def _put(sharding: NamedSharding, whole: np.ndarray) -> jax.Array:
     return jax.make_array_from_callback(whole.shape, sharding, lambda index: whole[index])
 
 
+def share_of_rows(mesh: Mesh) -> tuple[int, int]:
+    """Returns which part of a batch's rows this process's devices have, and how many parts are.
+
+    Processes among which arrays are split over `model` have the same part.
+
+    Raises:
+        UserError: if some processes have a part of another's rows and more.
+    """
+    rows_of = {device.process_index: set() for device in mesh.devices.flat}
+    for row, devices in enumerate(mesh.devices):
+        for device in devices:
+            rows_of[device.process_index].add(row)
+    parts = sorted({tuple(sorted(rows)) for rows in rows_of.values()})
+    if sum(map(len, parts)) != len(mesh.devices):
+        raise UserError(
+            f"--config.mesh.model={mesh.shape['model']} splits arrays over parts of processes: "
+            f"make it a divisor or a multiple of the {jax.local_device_count()} devices of each"
+        )
+    return parts.index(tuple(sorted(rows_of[jax.process_index()]))), len(parts)
+
+
 def shard_rows(mesh: Mesh, rows: np.ndarray, row_axis: int = 0) -> jax.Array:
-    """Returns an array of all processes' rows, each process giving its own."""
+    """Returns an array of all processes' rows, each giving its `share_of_rows`."""
     return jax.make_array_from_process_local_data(over_rows(mesh, row_axis), rows)
+
+
+def spread_rows(mesh: Mesh, tree):
+    """Returns the tree of host arrays, which all processes have whole, with rows over the mesh."""
+    return jax.tree.map(functools.partial(_put, over_rows(mesh)), tree)
+
+
+def on_host(tree):
+    """Returns the arrays of a tree as host arrays, whole, in every process.
+
+    Of some the process's own devices may have a part alone; so all processes must call this.
+    """
+
+    def whole(leaf):
+        is_here = not isinstance(leaf, jax.Array) or leaf.is_fully_addressable
+        if is_here or leaf.is_fully_replicated:
+            return jax.device_get(leaf)
+        return multihost_utils.process_allgather(leaf, tiled=True)
+
+    return jax.tree.map(whole, tree)
 
 
 def check_batch_size(name: str, batch_size: int, num_shards: int, accumulation: int = 1) -> None:

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from genrec_jax import checkpoint, optimizer, preemption, profiling, sharding
+from genrec_jax import checkpoint, distributed, optimizer, preemption, profiling, sharding
 from genrec_jax.data import batches
 from genrec_jax.errors import Preempted, UserError
 from genrec_jax.loss_watch import LossWatch
@@ -128,7 +128,10 @@ def make_train_superbatch(
             metrics["skipped"] = 1 - is_finite.astype(jnp.float32)
         return new_state, metrics
 
-    @functools.partial(jax.jit, donate_argnums=0)
+    # The metrics are on all devices, so that each process can read them.
+    out_shardings = None, sharding.replicated(mesh)
+
+    @functools.partial(jax.jit, donate_argnums=0, out_shardings=out_shardings)
     def train_superbatch(state, data, superbatch, rng):
         names = None
 
@@ -214,6 +217,7 @@ def fit(
             the best one is damaged.
         Preempted: after SIGTERM, once a checkpoint is written.
     """
+    distributed.check_same("other data", data_fingerprint, "let all share --config.cache_dir")
     train_superbatch = make_train_superbatch(
         loss_fn,
         tx,
@@ -224,16 +228,19 @@ def fit(
         skip_nonfinite=skip_nonfinite > 0,
     )
     replicated = sharding.replicated(mesh)
-    init_rng, rng = jax.device_put(jax.random.split(jax.random.key(seed)), replicated)
+    init_rng, rng = jax.jit(
+        lambda: tuple(jax.random.split(jax.random.key(seed))), out_shardings=replicated
+    )()
     renew_every = rules.renew_every if rules else 0
     steps = batches.boundaries(num_steps, steps_per_call, (eval_every, renew_every))
+    process_index, process_count = sharding.share_of_rows(mesh)
     iterator = batches.superbatches(
         num_samples=num_samples,
         batch_size=batch_size,
         boundaries=steps,
         seed=seed,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
+        process_index=process_index,
+        process_count=process_count,
         packing=packing,
     )
 

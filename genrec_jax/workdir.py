@@ -8,7 +8,7 @@ import os
 import pathlib
 from collections.abc import Callable, Iterator
 
-from genrec_jax import checkpoint, files
+from genrec_jax import checkpoint, distributed, files
 from genrec_jax.errors import UserError
 
 _log = logging.getLogger(__name__)
@@ -27,11 +27,17 @@ def run_once(
     that the corrected command may use the same folder. With `again` the folder may be one of
     another config of the same task.
 
+    Of several processes the first alone looks into the folder, for all, and writes the result.
+
     Raises:
-        UserError: if the folder belongs to another config, is in use, or cannot be written.
+        UserError: if the folder belongs to another config, is in use, or cannot be written, or
+            another process has another config.
     """
     workdir = pathlib.Path(workdir)
     config = json.loads(json.dumps(config))  # as it will be read back: tuples are lists
+    distributed.check_same("another config", config, "start all with the same arguments")
+    if not distributed.is_first():
+        return _follow(run)
     try:
         is_new = not workdir.exists()
         workdir.mkdir(parents=True, exist_ok=True)
@@ -48,7 +54,33 @@ def run_once(
         raise
 
 
+def _follow(run: Callable[[], dict[str, float]]) -> dict[str, float]:
+    """Does what process 0 does, and returns what it returns."""
+    finished = distributed.from_first(dict)
+    if finished is not None:
+        return finished
+    run()
+    return distributed.from_first(dict)
+
+
 def _run(workdir: pathlib.Path, config: dict, run, again: bool) -> dict[str, float]:
+    config_path, metrics_path = workdir / "config.json", workdir / "metrics.json"
+    is_new = not config_path.exists()
+    finished = distributed.from_first(lambda: _begin(workdir, config, again))
+    if finished is not None:
+        return finished
+    try:
+        metrics = run()
+    except UserError:
+        if is_new and not checkpoint.saved_steps(workdir):
+            config_path.unlink()
+        raise
+    files.write_json(metrics_path, metrics)
+    return distributed.from_first(lambda: metrics)
+
+
+def _begin(workdir: pathlib.Path, config: dict, again: bool) -> dict[str, float] | None:
+    """Returns the metrics of a finished run, or None, with the folder ready for a run."""
     config_path, metrics_path = workdir / "config.json", workdir / "metrics.json"
     is_new = not config_path.exists()
     if not is_new:
@@ -60,14 +92,7 @@ def _run(workdir: pathlib.Path, config: dict, run, again: bool) -> dict[str, flo
             _log.info("%s is finished", workdir)
             return _read(metrics_path)
         metrics_path.unlink()
-    try:
-        metrics = run()
-    except UserError:
-        if is_new and not checkpoint.saved_steps(workdir):
-            config_path.unlink()
-        raise
-    files.write_json(metrics_path, metrics)
-    return metrics
+    return None
 
 
 @contextlib.contextmanager

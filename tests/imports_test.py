@@ -9,7 +9,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 # From top to bottom; `data.sources` stands for all files in that folder.
 ORDER = """
-errors checks files lookup xla preemption loss_watch
+errors checks files lookup xla preemption loss_watch lifeline clusters distributed
 data.records data.splits data.corpus data.cold_start data.text data.histories
 data.k_core data.text_files data.table_files data.sources
 data.builder data.datasets data.history_files data.embedding_files data.embedders data.packing

@@ -4,6 +4,7 @@ import dataclasses
 import os
 import pathlib
 
+from genrec_jax import distributed
 from genrec_jax.data import builder, cold_start, splits
 from genrec_jax.data.corpus import Corpus
 from genrec_jax.data.records import Source
@@ -75,7 +76,10 @@ def load(
         source = tables.source(item_id=item_id, user_id=user_id, time=time, **of_tables)
     else:
         source = _files(dataset, dir)
-    corpus = builder.load(builder.prepare(source, pathlib.Path(cache_dir) / "prepared"))
+    prepared = pathlib.Path(cache_dir) / "prepared"
+    corpus = builder.load(
+        distributed.first_before_others(lambda: builder.prepare(source, prepared))
+    )
     if split == "temporal":
         # What the synthetic shop states about itself is about leaving one out.
         facts = {name: value for name, value in corpus.facts.items() if name.startswith("data/")}

@@ -20,7 +20,7 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.random_projection import SparseRandomProjection
 
-from genrec_jax import files
+from genrec_jax import distributed, files
 from genrec_jax.data import corpus as corpus_lib
 from genrec_jax.data import embedding_files
 from genrec_jax.data.corpus import Corpus
@@ -73,7 +73,12 @@ def embed(
         )
     num_fitted = corpus.num_items if num_fitted is None else num_fitted
     parts = [
-        _embed(corpus, directory, name=name, num_fitted=num_fitted, **settings) for name in names
+        distributed.first_before_others(
+            functools.partial(
+                _embed, corpus, directory, name=name, num_fitted=num_fitted, **settings
+            )
+        )
+        for name in names
     ]
     if len(parts) == 1:
         return parts[0]

@@ -63,11 +63,10 @@ class Evaluator:
         """Returns the best items [S, W] of an index, best first, and their scores [S, W]."""
         rows = -(-len(samples) // self._batch_size) * self._batch_size  # whole batches
         padded = jax.tree.map(lambda field: np.resize(field, rows), samples)
-        by_row = sharding.over_rows(self._mesh)
         calls = []
         for first in range(0, rows, self._batch_size):
             batch = padded.take(slice(first, first + self._batch_size))
-            batch = jax.device_put(batch, by_row)
+            batch = sharding.spread_rows(self._mesh, batch)
             calls.append(
                 self._searcher.search(
                     params,

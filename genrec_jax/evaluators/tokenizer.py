@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genrec_jax import losses
+from genrec_jax import losses, sharding
 from genrec_jax.quantizers import health, residual
 from genrec_jax.tokenizers.codecs import Codec
 
@@ -65,7 +65,8 @@ class Evaluator:
             for first in range(0, len(self._embeddings), self._rows)
         ]
         ids, latents, reconstruction, quantization = (
-            np.concatenate(parts)[: len(self._embeddings)] for parts in zip(*calls, strict=True)
+            np.concatenate(parts)[: len(self._embeddings)]
+            for parts in zip(*sharding.on_host(calls), strict=True)
         )
         values = {
             "tokenizer/reconstruction_loss": float(reconstruction.mean(dtype=np.float64)),
@@ -86,7 +87,7 @@ class Evaluator:
 
     def codewords(self, params) -> list[np.ndarray]:
         """Returns Q arrays [K, C]."""
-        return [np.asarray(codebook) for codebook in jax.jit(self._codec.codewords)(params)]
+        return list(sharding.on_host(jax.jit(self._codec.codewords)(params)))
 
     def run(self, params) -> dict[str, float]:
         """Returns losses and health under `tokenizer/`, before collisions are resolved."""
