@@ -28,6 +28,7 @@ _SECONDS_TO_SPEAK = 0.5  # for who is told of an error to say the same of itself
 _SECONDS_TO_LEARN = 2.0  # which process was lost, after an error that may come of it
 _T = TypeVar("_T")
 _lifeline: Lifeline | None = None
+_is_leaving = False  # and has said why
 
 
 def join(
@@ -122,6 +123,8 @@ def _lost(notice: Notice) -> None:
         time.sleep(_SECONDS_TO_SPEAK)
         reason = f" ({notice.reason})" if notice.reason else ""
         what, status = f"has ended with status {notice.status}{reason}", notice.status
+        if _is_leaving:
+            return
     _end(f"error: {notice.who} {what}: so this one ends too", status)
 
 
@@ -133,6 +136,7 @@ def _end(line: str, status: int) -> None:
 @contextlib.contextmanager
 def ending_together() -> Iterator[None]:
     """Ends all processes, soon, if the block ends this one with an error."""
+    global _is_leaving
     try:
         yield
     except BaseException as error:
@@ -144,6 +148,7 @@ def ending_together() -> Iterator[None]:
         if status and not is_exit:
             time.sleep(_SECONDS_TO_LEARN)
             traceback.print_exception(error)
+        _is_leaving = True
         _lifeline.leave(status, one_line(cause) if cause else "")
         if not status:
             raise

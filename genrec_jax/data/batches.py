@@ -79,7 +79,7 @@ class _PackedSuperbatches:
         self._superbatches, self._packing = superbatches, packing
         self._boundaries = boundaries
         share = packing.num_shards // process_count
-        self._shards = slice(process_index * share, (process_index + 1) * share)
+        self._shards = range(process_index * share, (process_index + 1) * share)
         self._dealt = functools.lru_cache(maxsize=2)(self._deal)
 
     def __len__(self):
@@ -87,31 +87,39 @@ class _PackedSuperbatches:
 
     def __getitem__(self, number):
         steps = range(self._boundaries[number], self._boundaries[number + 1])
-        packed = [self._packed(step) for step in steps]
+        packed, needed = zip(*map(self._packed, steps), strict=True)
         # All superbatches have the first ones' shape, unless one needs more rows than expected.
-        needed = max(len(rows) for shards in packed for rows in shards)
-        num_rows = max(self._expected_rows, _rounded_up(needed))
-        packing = self._packing
-        slots = np.full((len(steps), packing.num_shards, num_rows, packing.most), NOBODY, np.int32)
+        num_rows = max(self._expected_rows, _rounded_up(max(needed)))
+        slots = np.full(
+            (len(steps), len(self._shards), num_rows, self._packing.most), NOBODY, np.int32
+        )
         for step, shards in enumerate(packed):
             for shard, rows in enumerate(shards):
                 for row, samples in enumerate(rows):
                     slots[step, shard, row, : len(samples)] = samples
-        return slots[:, self._shards]
+        return slots
 
     @functools.cached_property
     def _expected_rows(self) -> int:
-        shards = (shard for step in range(_DEALT_STEPS) for shard in self._packed(step))
-        return _rounded_up(math.ceil(1.02 * max(map(len, shards))))
+        needed = max(self._packed(step)[1] for step in range(_DEALT_STEPS))
+        return _rounded_up(math.ceil(1.02 * needed))
 
-    def _packed(self, step: int) -> list[list[np.ndarray]]:
-        """Returns the samples of each row of each shard.
+    def _packed(self, step: int) -> tuple[list[list[np.ndarray]], int]:
+        """Returns the samples of each row of each shard of this process, and the most rows of any.
 
-        Every process packs the shards of all, to know how many rows the fullest needs.
+        The latter is of all processes' shards, but few of them must be packed to know it. A batch
+        is in order of length, and a shard is every G-th of its samples: so it has as many of each
+        length as the shard before, unless that would have the first one of another length.
         """
         batch = self._dealt(step // _DEALT_STEPS)[step % _DEALT_STEPS]
         num_shards = self._packing.num_shards
-        return [_rows_of(batch[shard::num_shards], self._packing) for shard in range(num_shards)]
+        lengths = self._packing.lengths[batch]
+        differing = {0, *((np.flatnonzero(np.diff(lengths)) + 1) % num_shards).tolist()}
+        rows = {
+            shard: _rows_of(batch[shard::num_shards], self._packing)
+            for shard in differing.union(self._shards)
+        }
+        return [rows[shard] for shard in self._shards], max(map(len, rows.values()))
 
     def _deal(self, group: int) -> np.ndarray:
         """Returns [64, batch size]: the samples of so many steps, each batch by length."""

@@ -110,6 +110,16 @@ def test_packed_batches_do_not_depend_on_superbatches_or_processes():
     np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole)
 
 
+def test_a_process_packs_its_shards_and_few_others(monkeypatch):
+    (whole,) = packed_stream(steps=(0, 64), num_shards=20)
+    calls, rows_of = [], batches._rows_of
+    monkeypatch.setattr(batches, "_rows_of", lambda *args: calls.append(1) or rows_of(*args))
+    parts = [next(packed_stream((0, 64), num_shards=20, process=(n, 20))) for n in range(20)]
+    np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole)
+    # Two samples a shard, of six lengths: one shard of its own, and at most six others a step.
+    assert len(calls) <= 20 * 2 * 64 * 7
+
+
 def test_shapes_of_rows_are_few():
     found = [batches._rounded_up(number) for number in (1, 7, 8, 17, 86, 89, 1000)]
     assert found == [1, 7, 8, 18, 88, 96, 1024]
