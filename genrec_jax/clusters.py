@@ -48,7 +48,8 @@ def find(
     }
     if variables["JAX_NUM_PROCESSES"] is not None:
         return _explicit(variables)
-    return _slurm(environment) or _tpu(environment) or _kubernetes(environment)
+    found = (detect(environment) for detect in (_slurm, _tpu, _kubernetes))
+    return next((arguments for arguments in found if arguments is not None), None)
 
 
 def _explicit(values: dict[str, str | int | None]) -> Arguments | None:

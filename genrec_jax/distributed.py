@@ -25,7 +25,7 @@ from genrec_jax.lifeline import Lifeline, Notice
 
 _FAILED = 1  # the status of who could not join, or lost another
 _SECONDS_TO_SPEAK = 0.5  # for who is told of an error to say the same of itself
-_SECONDS_TO_LEARN = 2.0  # which process was lost, after an error that may come of it
+_SECONDS_TO_LEARN = 1.0  # which process was lost, after an error that may come of it
 _T = TypeVar("_T")
 _lifeline: Lifeline | None = None
 _is_leaving = False  # and has said why

@@ -1,0 +1,133 @@
+"""Processes that join, agree and end together; tests/local_cluster_test.py has whole runs."""
+
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from genrec_jax import distributed
+
+ROOT = pathlib.Path(__file__).parents[1]
+# What each of the processes runs: `program` in the cluster, then nothing for as long as it lives.
+PROGRAM = """
+import json, os, signal, sys, time
+import jax
+from genrec_jax import distributed
+from genrec_jax.errors import UserError, exit_on_error
+address, count, index, seconds, program = sys.argv[1:]
+index = int(index)
+def main():
+    distributed.join(address, int(count), index, float(seconds))
+    exec(program, globals())
+with distributed.ending_together():
+    exit_on_error(main)()
+    sys.exit()
+"""
+WAIT = "distributed.from_first(lambda: time.sleep(600))"
+AGREE = """
+print(json.dumps([distributed.from_first(lambda: {"of": [index, 0.1]}), distributed.is_first()]))
+calls = []
+def call():
+    time.sleep(0.3 * (1 - index))
+    calls.append(time.time())
+    return index
+print(json.dumps([distributed.first_before_others(call), calls[0]]))
+distributed.check_same("another config", {"a": 1}, "-")
+distributed.check_same("other data", {"seed": index}, "let all share it")
+time.sleep(600)
+"""
+
+
+def start(program, indices=(0, 1), address=None, seconds=60):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = address or f"127.0.0.1:{free.getsockname()[1]}"
+    environment = os.environ | {"XLA_FLAGS": ""}
+    return [
+        subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, address, "2", str(index), str(seconds), program],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for index in indices
+    ]
+
+
+def end(processes):
+    """Returns of each process the status, and what it printed and said."""
+    try:
+        said = [process.communicate(timeout=60) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    return [
+        (process.returncode, [line for line in out.splitlines() if "[Gloo]" not in line], err)
+        for process, (out, err) in zip(processes, said, strict=True)
+    ]
+
+
+def test_one_process_is_the_first_and_decides():
+    assert distributed.is_first()
+    assert distributed.from_first(lambda: (1, 2)) == (1, 2)
+    assert distributed.first_before_others(lambda: "made") == "made"
+    distributed.check_same("other data", object, "-")
+
+
+def test_two_processes_agree_or_end():
+    (status, out, err), (other_status, other_out, other_err) = end(start(AGREE))
+    assert json.loads(out[0]) == [{"of": [0, 0.1]}, True]
+    assert json.loads(other_out[0]) == [{"of": [0, 0.1]}, False]
+    (result, called), (other_result, other_called) = map(json.loads, (out[1], other_out[1]))
+    assert (result, other_result) == (0, 1) and called < other_called
+    assert status == other_status == 2
+    reason = "process 1 has other data than process 0: let all share it"
+    assert other_err == f"error: {reason}\n"
+    assert err.startswith("error: process 1 of 2 (pid ") and err.count("\n") == 1
+    assert err.endswith(f") has ended with status 2 ({reason}): so this one ends too\n")
+
+
+@pytest.mark.parametrize("index, how", [(0, signal.SIGKILL), (1, signal.SIGTERM)])
+def test_a_process_that_is_killed_ends_the_other(index, how):
+    killing = f"os.kill(os.getpid(), {int(how)})"  # SIGTERM JAX would take for itself
+    processes = start(f"{killing} if index == {index} else {WAIT}")
+    found = end(processes)
+    assert found[index][0] == -how
+    status, _, err = found[1 - index]
+    name = f"process {index} of 2 (pid {processes[index].pid} on {socket.gethostname()})"
+    if index == 0 and status == -signal.SIGABRT:  # JAX has noticed it first
+        assert "the leader task was preempted/died/restarted unexpectedly" in err
+    else:
+        assert (status, err) == (1, f"error: {name} has died: so this one ends too\n")
+
+
+def test_a_defect_in_a_process_ends_the_other():
+    (status, _, err), (other_status, _, other_err) = end(
+        start(f"assert index == 0, 'a defect'; {WAIT}")
+    )
+    assert other_status == 1 and "AssertionError: a defect" in other_err
+    assert status == 1
+    assert err.endswith(" has ended with status 1 (a defect): so this one ends too\n")
+
+
+def test_who_cannot_join_says_why_in_time():
+    started = time.monotonic()
+    (lone,) = start("", indices=[0], seconds=1)
+    (lost,) = start("", indices=[1], address="127.0.0.1:9", seconds=1)
+    (status, _, err), (lost_status, _, lost_err) = end([lone]) + end([lost])
+    assert status == lost_status == 1
+    assert err.startswith("error: not all of 2 processes have come to 127.0.0.1:")
+    assert "within 1 s" in err and err.count("\n") == 1
+    assert lost_err == (
+        "error: process 1 cannot reach the coordinator 127.0.0.1:9 within 1 s: check this address, "
+        "and that process 0 runs there\n"
+    )
+    assert time.monotonic() - started < 50
