@@ -143,15 +143,17 @@ def ending_together() -> Iterator[None]:
         if _lifeline is None:
             raise
         is_exit = isinstance(error, SystemExit)
-        status = (error.code or 0) if is_exit else _FAILED
+        if is_exit and not error.code:
+            jax.distributed.shutdown()  # waits for the others
+            _lifeline.leave(0, "")
+            raise
+        status = error.code if is_exit else _FAILED
         cause = error.__context__ if is_exit else error
-        if status and not is_exit:
+        if not is_exit:
             time.sleep(_SECONDS_TO_LEARN)
             traceback.print_exception(error)
         _is_leaving = True
         _lifeline.leave(status, one_line(cause) if cause else "")
-        if not status:
-            raise
         if is_first():
             time.sleep(2 * _SECONDS_TO_SPEAK)  # the others' JAX aborts once the coordinator is gone
         sys.stdout.flush()

@@ -62,7 +62,7 @@ while [ "${#running[@]}" -gt 0 ]; do
     ended=$?
     if [ "$ended" != 0 ] && [ "$status" = 0 ]; then
       status=$ended
-      deadline=$((SECONDS + 30))
+      deadline=$((SECONDS + 5))
     fi
   done
   running=(${left[@]+"${left[@]}"})

@@ -109,13 +109,14 @@ def test_a_process_that_is_killed_ends_the_other(index, how):
         assert (status, err) == (1, f"error: {name} has died: so this one ends too\n")
 
 
-def test_a_defect_in_a_process_ends_the_other():
+def test_a_defect_in_a_process_ends_the_other_that_has_nothing_to_do_any_more():
     (status, _, err), (other_status, _, other_err) = end(
-        start(f"assert index == 0, 'a defect'; {WAIT}")
+        start("time.sleep(1 - index); assert index, 'a defect'")
     )
-    assert other_status == 1 and "AssertionError: a defect" in other_err
-    assert status == 1
-    assert err.endswith(" has ended with status 1 (a defect): so this one ends too\n")
+    assert status == 1 and "AssertionError: a defect" in err
+    assert other_status == 1
+    assert other_err.startswith("error: process 0 of 2 (pid ")
+    assert other_err.endswith(") has ended with status 1 (a defect): so this one ends too\n")
 
 
 def test_who_cannot_join_says_why_in_time():
