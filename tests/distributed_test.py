@@ -38,6 +38,15 @@ def call():
     calls.append(time.time())
     return index
 print(json.dumps([distributed.first_before_others(call), calls[0]]))
+import numpy as np
+from genrec_jax import sharding
+meshes = [sharding.make_mesh(*sizes) for sizes in ((2, 1), (1, 2))]
+shares = [sharding.share_of_rows(mesh) for mesh in meshes]
+codebooks = sharding.put(meshes[1], {"codebooks": np.arange(8).reshape(1, 4, 2)})
+(part,) = codebooks["codebooks"].addressable_shards
+whole = sharding.on_host(codebooks)["codebooks"].ravel()
+rows = sharding.on_host(sharding.spread_rows(meshes[0], np.arange(6)))
+print(json.dumps([shares, part.data.ravel().tolist(), whole.tolist(), rows.tolist()]))
 distributed.check_same("another config", {"a": 1}, "-")
 distributed.check_same("other data", {"seed": index}, "let all share it")
 time.sleep(600)
@@ -88,6 +97,11 @@ def test_two_processes_agree_or_end():
     assert json.loads(other_out[0]) == [{"of": [0, 0.1]}, False]
     (result, called), (other_result, other_called) = map(json.loads, (out[1], other_out[1]))
     assert (result, other_result) == (0, 1) and called < other_called
+    shares, part, *wholes = json.loads(out[2])
+    other_shares, other_part, *other_wholes = json.loads(other_out[2])
+    assert (shares, other_shares) == ([[0, 2], [0, 1]], [[1, 2], [0, 1]])
+    assert (part, other_part) == ([0, 1, 2, 3], [4, 5, 6, 7])
+    assert wholes == other_wholes == [list(range(8)), list(range(6))]
     assert status == other_status == 2
     reason = "process 1 has other data than process 0: let all share it"
     assert other_err == f"error: {reason}\n"

@@ -1,5 +1,7 @@
 """The meshes of the four devices that the tests run on."""
 
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -178,3 +180,23 @@ def test_an_export_of_split_arrays_is_read_anywhere(tmp_path):
     checkpoint.export(tmp_path, {"state": sharding.put(mesh, {"tokens": tokens})}, {})
     arrays, _ = checkpoint.load_export(tmp_path, ("state",))
     np.testing.assert_array_equal(arrays["state"]["tokens"], tokens)
+
+
+def fake_mesh(process_of_device, num_model):
+    """Returns what `share_of_rows` reads of the mesh of several processes, of which this is 0."""
+    devices = np.array([types.SimpleNamespace(process_index=n) for n in process_of_device])
+    devices = devices.reshape(-1, num_model)
+    return types.SimpleNamespace(devices=devices, shape={"model": num_model})
+
+
+def test_processes_share_the_rows_of_a_batch():
+    for processes, num_model, share in (
+        ([0, 0, 1, 1], 1, (0, 2)),
+        ([1, 1, 0, 0], 2, (1, 2)),
+        ([0, 1, 0, 1], 1, (0, 2)),
+        ([2, 2, 1, 1, 0, 0, 3, 3], 4, (1, 2)),
+        ([0, 0, 1, 1], 4, (0, 1)),
+    ):
+        assert sharding.share_of_rows(fake_mesh(processes, num_model)) == share
+    with pytest.raises(UserError, match=r"--config.mesh.model=6 splits arrays over parts of proc"):
+        sharding.share_of_rows(fake_mesh([0] * 4 + [1] * 4 + [2] * 4, 6))
