@@ -1,13 +1,18 @@
 #!/usr/bin/env bash
 # Runs genrec_jax.main in N processes on this machine's CPU, to try out what a cluster does:
 #
-#   launch/local_cluster.sh N --config=configs/retrieval.py:smoke --workdir=FOLDER ...
+#   launch/local_cluster.sh [--dry-run] N --config=configs/retrieval.py:smoke --workdir=FOLDER ...
 #
 # Shows what process 0 prints, and what the others say with their numbers before it. Ends with the
 # status of the first that fails, and ends the others; Ctrl-C and SIGTERM reach all of them. PYTHON
 # in the environment is the interpreter; without it, Python is set up as by launch/quickstart.sh.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 2
+source launch/environment.sh
+if [ "${1-}" = --dry-run ]; then
+  dry_run=1
+  shift
+fi
 count=${1-}
 if ! [[ $count =~ ^[1-9][0-9]*$ ]]; then
   echo "error: '$count' is no number of processes: launch/local_cluster.sh N --config=..." >&2
@@ -15,11 +20,12 @@ if ! [[ $count =~ ^[1-9][0-9]*$ ]]; then
 fi
 shift
 if [ -z "${PYTHON-}" ]; then
-  source launch/environment.sh
-  use_python
+  # shellcheck disable=SC2119 # it needs no extras
+  if [ -n "${dry_run-}" ]; then PYTHON=python; else use_python; fi
 fi
 export JAX_PLATFORMS=cpu
-port=$("$PYTHON" -c '
+port=PORT
+[ -n "${dry_run-}" ] || port=$("$PYTHON" -c '
 import socket
 with socket.socket() as server:
     server.bind(("127.0.0.1", 0))
@@ -35,12 +41,14 @@ running=()
 for ((id = 0; id < count; id++)); do
   command=("$PYTHON" -u -m genrec_jax.main "$@"
     --coordinator="127.0.0.1:$port" --num_processes="$count" --process_id="$id")
-  if [ "$id" = 0 ]; then
+  if [ -n "${dry_run-}" ]; then
+    run "${command[@]}"
+  elif [ "$id" = 0 ]; then
     "${command[@]}" &
   else
     "${command[@]}" > >(number_lines >&2) 2>&1 &
   fi
-  running+=($!)
+  if [ -z "${dry_run-}" ]; then running+=($!); fi
 done
 
 pass_on() { # pass_on SIGNAL

@@ -226,3 +226,11 @@ def test_a_number_of_processes_is_needed(tmp_path):
     process = start("two", tmp_path)
     _, err = process.communicate(timeout=20)
     assert process.returncode == 2 and err.startswith("error: 'two' is no number of processes: ")
+
+
+def test_a_dry_run_prints_the_commands():
+    command = ["launch/local_cluster.sh", "--dry-run", "2", "--config=a b"]
+    env = os.environ | {"PYTHON": "python"}
+    out = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+    line = r"python -u -m genrec_jax.main --config=a\ b --coordinator=127.0.0.1:PORT"
+    assert out.stdout.splitlines() == [f"{line} --num_processes=2 --process_id={n}" for n in (0, 1)]
