@@ -19,7 +19,7 @@ class Member:
     def die(self):
         for connection in self.lifeline._connections:
             with contextlib.suppress(OSError):  # the other end is closed already
-                connection.shutdown(socket.SHUT_RDWR)  # as the system does when a process ends
+                connection.shutdown(socket.SHUT_WR)  # as the system does when a process ends
 
 
 @pytest.fixture
