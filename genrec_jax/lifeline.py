@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 _SECONDS_TO_CONNECT = 10.0
+_LOOPBACK = ("127.0.0.1", "localhost")
 
 
 class Notice(NamedTuple):
@@ -35,7 +36,9 @@ class Lifeline:
 
         `hosts` are names of this host, or addresses, that others may know it by.
         """
-        server = socket.create_server(("", 0))
+        # Where all are on one machine, no other can connect.
+        interface = next((host for host in hosts if host in _LOOPBACK), "")
+        server = socket.create_server((interface, 0))
         invitation = {
             "who": self._me,
             "hosts": hosts,
