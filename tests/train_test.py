@@ -258,6 +258,37 @@ def test_an_interrupted_run_ends_like_one_that_was_not(tmp_path, ema_decay):
     assert lines(tmp_path / "again") == lines(tmp_path / "whole")
 
 
+def test_a_run_goes_on_with_other_devices(tmp_path):
+    """From 4 devices to 2 that share an array, to 1: the samples stay, and so do the numbers."""
+
+    def wide_init(rng, data):
+        return {"codebooks": 0.1 * jax.random.normal(rng, (1, 2, 3))}  # of which `model` has a rule
+
+    def loss(params, *arguments):
+        return loss_fn({"w": params["codebooks"].sum(axis=(0, 1))}, *arguments)
+
+    def run(name, mesh, num_evaluations=100):
+        left = iter(range(num_evaluations))
+
+        def evaluate(params):
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            return {"score": 0.0}
+
+        data = sharding.replicate(mesh, DATA)
+        changes = {"mesh": mesh, "data": data, "init": wide_init, "evaluate": evaluate}
+        return fit(tmp_path / name, loss=loss, num_steps=100, **changes)
+
+    whole = run("whole", sharding.make_mesh())
+    for mesh in (sharding.make_mesh(), sharding.make_mesh(1, 2, devices=jax.devices()[:2])):
+        with pytest.raises(KeyboardInterrupt):
+            run("moved", mesh, 3)
+    moved = run("moved", sharding.one_device())
+    assert lines(tmp_path / "moved")[-1]["step"] == 100
+    assert moved.params["codebooks"].sharding.device_set == {jax.devices()[0]}
+    np.testing.assert_allclose(moved.params["codebooks"], whole.params["codebooks"], rtol=1e-5)
+
+
 def stop_with_damage(workdir, scores, damaged_step):
     """Stops a run where the scores end, and damages one of its checkpoints."""
     with pytest.raises(KeyboardInterrupt):
