@@ -31,7 +31,12 @@ def set_up() -> None:
         print(f"compiled programs are not kept: {error}: {remedy}", file=sys.stderr)
         return
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache)
-    os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(_LARGEST_CACHE))
+    size = os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(_LARGEST_CACHE))
+
+    import jax  # which reads these two when it is imported, and that may have been before
+
+    jax.config.update("jax_compilation_cache_dir", str(cache))
+    jax.config.update("jax_compilation_cache_max_size", int(size))
 
 
 def _cache_dir() -> pathlib.Path:

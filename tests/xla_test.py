@@ -5,6 +5,7 @@ import pathlib
 import subprocess
 import sys
 
+import jax
 import pytest
 
 from genrec_jax import xla
@@ -18,7 +19,11 @@ def environment(monkeypatch, tmp_path):
         monkeypatch.setenv(name, "")  # so that what is set here ends with the test
         monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    return monkeypatch
+    names = "jax_compilation_cache_dir", "jax_compilation_cache_max_size"
+    before = {name: getattr(jax.config, name) for name in names}
+    yield monkeypatch
+    for name, value in before.items():
+        jax.config.update(name, value)
 
 
 @pytest.mark.parametrize("given, expected", [(None, OURS), ("--xla_a=1", f"{OURS} --xla_a=1")])
@@ -58,9 +63,10 @@ def test_a_user_without_a_home_is_told(environment, capsys):
     assert "home directory" in capsys.readouterr().err
 
 
-def test_a_second_process_finds_what_the_first_compiled(environment, tmp_path):
+@pytest.mark.parametrize("first", ["", "import jax; "])
+def test_a_second_process_finds_what_the_first_compiled(environment, tmp_path, first):
     program = (
-        "from genrec_jax import xla; xla.set_up(); import jax, jax.numpy as jnp\n"
+        f"{first}from genrec_jax import xla; xla.set_up(); import jax, jax.numpy as jnp\n"
         "jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)\n"
         "from jax import monitoring; hits = []\n"
         "monitoring.register_event_listener(lambda event, **_: hits.append(event))\n"
