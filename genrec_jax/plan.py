@@ -1,7 +1,7 @@
 """The memory of a run before it is run: bytes a device of each array, from shapes alone.
 
 Counted are the state, the gradients of its parameters, and the data that a step reads. What a step
-computes in between, which grows with the batch, comes on top: `--config.profile` shows it.
+computes in between, which grows with the batch, comes on top: the progress of a run tells the peak.
 """
 
 import math
@@ -35,9 +35,8 @@ def arrays(config, state: dict, data: dict) -> list[Line]:
     Raises:
         UserError: if the mesh does not fit the devices.
     """
-    num_parts = sharding.sizes(**config.mesh.to_dict(), num_devices=config.plan.num_devices)[
-        "model"
-    ]
+    mesh = sharding.sizes(**config.mesh.to_dict(), num_devices=config.plan.num_devices)
+    num_parts = mesh["model"]
     everything = {"state": state, "gradients": state["params"], "data": data}
     lines: dict[tuple, Line] = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(everything):

@@ -71,7 +71,7 @@ def check(config, minima: dict[str, float]) -> None:
     checks.at_least(config, _MINIMA | minima)
     checks.fraction(config, "ema_decay", "eval.unseen_share")
     profiling.check(config)
-    num_shards = sharding.sizes(**config.mesh.to_dict(), num_devices=jax.device_count())["data"]
+    num_shards = sharding.num_shards(**config.mesh.to_dict())
     for name, batch_size, parts in (
         ("--config.batch_size", config.batch_size, config.accumulation),
         ("--config.eval.batch_size", config.eval.batch_size, 1),

@@ -62,6 +62,11 @@ def sizes(data: int, model: int, num_devices: int) -> dict[str, int]:
     return found
 
 
+def num_shards(data: int, model: int) -> int:
+    """Returns into how many parts the mesh of all devices splits a batch; see `sizes`."""
+    return sizes(data, model, jax.device_count())["data"]
+
+
 def make_mesh(data: int = ALL, model: int = 1, devices: Sequence | None = None) -> Mesh:
     """Returns the mesh of the devices, all of all processes unless given; see `sizes`."""
     devices = jax.devices() if devices is None else devices

@@ -244,8 +244,6 @@ def fit(
         packing=packing,
     )
 
-    make_state = functools.partial(_make_state, init, tx, rules, ema_decay)
-
     @functools.partial(jax.jit, donate_argnums=0)
     def renew(state, data, rng):
         _, rng = jax.random.split(jax.random.fold_in(rng, state["step"]))  # not that of the step
@@ -258,7 +256,7 @@ def fit(
         # A run starts (1) from its newest checkpoint or (2) from fresh parameters.
         checkpoints = checkpoint.Checkpoints(workdir, select, checkpointing)
         stack.enter_context(checkpoints)
-        shapes = jax.eval_shape(make_state, init_rng, data)
+        shapes = state_shapes(init, tx, rules, ema_decay, data)
         places = sharding.of_tree(mesh, shapes)
         abstract_state = jax.tree.map(
             lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
@@ -275,6 +273,7 @@ def fit(
             iterator.set_state(progress["data"])
         else:
             step = 0
+            make_state = functools.partial(_make_state, init, tx, rules, ema_decay)
             state = jax.jit(make_state, out_shardings=places)(init_rng, data)
             progress = _first_progress(data_fingerprint)
 

@@ -78,7 +78,7 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
 def plan(config, workdir: pathlib.Path) -> list[plan_lib.Line]:
     """Returns the arrays of training the network, the catalogue's tree as large as it can be."""
     cache_dir = pathlib.Path(config.cache_dir or workdir / "cache")
-    corpus = datasets.load(cache_dir, **config.data)
+    corpus = datasets.load(cache_dir, **config.data.to_dict())
     content = embedders.embed(corpus, cache_dir, **config.embedder.to_dict())
     sizes, num_items = tokenizer_task.planned_level_sizes(config), corpus.num_items
     model = hybrid.from_config(config.to_dict(), num_items, content.shape[1], sizes)

@@ -83,7 +83,8 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
 
 def plan(config, workdir: pathlib.Path) -> list[plan_lib.Line]:
     """Returns the arrays of training the encoder-decoder."""
-    corpus = datasets.load(pathlib.Path(config.cache_dir or workdir / "cache"), **config.data)
+    cache_dir = pathlib.Path(config.cache_dir or workdir / "cache")
+    corpus = datasets.load(cache_dir, **config.data.to_dict())
     sizes = tokenizer_task.planned_level_sizes(config)
     model = encoder_decoder.from_config(config.to_dict(), sizes)
     ids = jax.ShapeDtypeStruct((corpus.num_items, len(sizes)), jnp.int32)

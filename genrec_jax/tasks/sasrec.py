@@ -42,7 +42,8 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
 
 def plan(config, workdir: pathlib.Path) -> list[plan_lib.Line]:
     """Returns the arrays of training SASRec."""
-    corpus = datasets.load(pathlib.Path(config.cache_dir or workdir / "cache"), **config.data)
+    cache_dir = pathlib.Path(config.cache_dir or workdir / "cache")
+    corpus = datasets.load(cache_dir, **config.data.to_dict())
     rows = packing.pack(corpus.offsets[:-1], corpus.splits.train_ends, config.row_length)
     model = sasrec.from_config(config.to_dict(), corpus.num_items)
     return ranking.plan(config, corpus, model, rows, {})

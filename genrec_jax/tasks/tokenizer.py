@@ -206,7 +206,7 @@ def _check(config) -> None:
     if config.name in codecs.NEURAL:
         checks.at_least(config, train.MINIMA)
         profiling.check(config)
-        num_shards = sharding.sizes(**config.mesh.to_dict(), num_devices=jax.device_count())["data"]
+        num_shards = sharding.num_shards(**config.mesh.to_dict())
         batch = config.batch_size, num_shards, config.accumulation
         sharding.check_batch_size("--config.batch_size", *batch)
     else:
