@@ -8,34 +8,22 @@ from genrec_jax import errors
 from genrec_jax.errors import Preempted, UserError
 
 
-def test_a_message_of_many_lines_becomes_one(capsys):
-    def mistaken(argv):
-        raise UserError("no good:\n  try again")
+@pytest.mark.parametrize(
+    "error, status, line",
+    [
+        (UserError("no good:\n  try again"), 2, "error: no good: try again\n"),
+        (KeyboardInterrupt(), 130, "interrupted: the same command goes on from here\n"),
+        (Preempted("saved at step 3"), 75, "preempted: saved at step 3\n"),
+    ],
+)
+def test_mistakes_and_interruptions_end_in_one_line(capsys, error, status, line):
+    def ended(argv):
+        raise error
 
     with pytest.raises(SystemExit) as exit:
-        errors.exit_on_error(mistaken)([])
-    assert exit.value.code == 2
-    assert capsys.readouterr().err == "error: no good: try again\n"
-
-
-def test_a_key_press_ends_in_one_line(capsys):
-    def interrupted(argv):
-        raise KeyboardInterrupt
-
-    with pytest.raises(SystemExit) as exit:
-        errors.exit_on_error(interrupted)([])
-    assert exit.value.code == 130
-    assert capsys.readouterr().err == "interrupted: the same command goes on from here\n"
-
-
-def test_a_preemption_asks_to_be_started_again(capsys):
-    def preempted(argv):
-        raise Preempted("saved at step 3")
-
-    with pytest.raises(SystemExit) as exit:
-        errors.exit_on_error(preempted)([])
-    assert exit.value.code == 75
-    assert capsys.readouterr().err == "preempted: saved at step 3\n"
+        errors.exit_on_error(ended)([])
+    assert exit.value.code == status
+    assert capsys.readouterr().err == line
 
 
 def test_a_defect_keeps_its_traceback():
