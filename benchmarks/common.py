@@ -31,7 +31,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import rich.box
 import rich.console
@@ -39,7 +38,7 @@ import rich.table
 from absl import app, flags
 from absl import logging as absl_logging
 
-from genrec_jax import files, roofline, sharding, tables, train, xla
+from genrec_jax import files, roofline, sharding, tables, train_step, xla
 from genrec_jax.errors import UserError, exit_on_error
 
 _SMOKE = flags.DEFINE_bool("smoke", False, "Small shapes, to see that it works; no figures.")
@@ -113,7 +112,7 @@ def run(
     print("measuring the device's ceilings", file=sys.stderr)
     report["ceilings"] = roofline.ceilings(smoke, repeats, min_seconds)
     results = (
-        _result(case, _seconds_of(case, repeats, min_seconds), report["ceilings"])
+        _result(case, seconds_of(case, repeats, min_seconds), report["ceilings"])
         for case in cases(smoke)
     )
     report["cases"] = list(_told(results))
@@ -124,7 +123,8 @@ def run(
         files.write_json(output, report)
 
 
-def _seconds_of(case: Case, repeats: int, min_seconds: float) -> list[float]:
+def seconds_of(case: Case, repeats: int, min_seconds: float = 0.0) -> list[float]:
+    """Returns the seconds a call of each repeat, each of at least so many seconds."""
     if case.seconds:
         return case.seconds(repeats)
     return roofline.measure(case.call, repeats, min_seconds)
@@ -154,7 +154,7 @@ def check_writable(output: str) -> None:
 def training_case(
     name: str,
     *,
-    loss_fn: train.LossFn,
+    loss_fn: train_step.LossFn,
     init: Callable[[jax.Array], dict],
     tx,
     data: Any,
@@ -166,6 +166,7 @@ def training_case(
     bytes_read: int,
     facts: dict[str, float],
     superbatch: np.ndarray | None = None,
+    mesh: jax.sharding.Mesh | None = None,
 ) -> Case:
     """Returns the case of a superbatch of training as `train.fit` dispatches it.
 
@@ -175,28 +176,26 @@ def training_case(
         name: of the case.
         loss_fn, tx, ema_decay: as for `train.fit`.
         init: rng -> params.
-        data: what `loss_fn` reads, host arrays.
+        data: what `loss_fn` reads, whole on every device.
         num_samples: random samples are among so many.
         batch_size, num_steps: of the superbatch.
         flops: of one step, by precision.
         bytes_read: of the data that one step reads.
         facts: for the JSON.
         superbatch: indices of samples, for other ones than random [num_steps, batch_size].
+        mesh: the devices; the first one unless given.
     """
-    mesh = sharding.one_device()
-    train_superbatch = train.make_train_superbatch(
+    mesh = mesh or sharding.one_device()
+    train_superbatch = train_step.make_train_superbatch(
         loss_fn, tx, mesh, accumulation=1, ema_decay=ema_decay, rules=None
     )
     replicated = sharding.replicated(mesh)
     init_rng, indices_rng, rng = jax.device_put(jax.random.split(jax.random.key(0), 3), replicated)
-
-    params = init(init_rng)  # outside jit, where few shapes take less time to compile
-    state = {"params": params, "opt_state": tx.init(params), "step": jnp.zeros((), jnp.int32)}
-    if ema_decay:
-        state["ema"] = jax.tree.map(jnp.copy, params)  # no buffer can be donated twice
-    state = jax.device_put(state, replicated)
+    state = train_step.new_state(
+        mesh, lambda rng, _: init(rng), tx, None, ema_decay, init_rng, None
+    )
     num_parameters = sum(leaf.size for leaf in jax.tree.leaves(state["params"]))
-    data = sharding.replicate(mesh, data)
+    data = jax.device_put(data, replicated)
     if superbatch is None:
         superbatch = jax.random.randint(indices_rng, (num_steps, batch_size), 0, num_samples)
     superbatch = jax.device_put(superbatch, sharding.over_rows(mesh, row_axis=1))

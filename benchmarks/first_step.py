@@ -21,9 +21,8 @@ import numpy as np  # noqa: E402
 
 from benchmarks import quantization, retrieval_training  # noqa: E402
 from configs import retrieval as retrieval_config  # noqa: E402
-from genrec_jax import files, optimizer, sharding, train  # noqa: E402
+from genrec_jax import files, optimizer, sharding, train_step  # noqa: E402
 from genrec_jax.models import encoder_decoder  # noqa: E402
-from genrec_jax.tasks import retrieval  # noqa: E402
 from genrec_jax.tokenizers import codecs, neural  # noqa: E402
 
 
@@ -38,7 +37,8 @@ def parts(name: str, smoke: bool):
     config = retrieval_config.get_config("beauty,smoke" if smoke else "beauty")
     model = encoder_decoder.from_config(config.to_dict(), retrieval_training.LEVEL_SIZES)
     data = retrieval_training.synthetic_data(num_users, num_items)
-    return config, model, retrieval.loss_fn(model, config.max_history, False), data
+    loss = train_step.gathering(*retrieval_training.gather_and_loss(config, model, packed=False))
+    return config, model, loss, data
 
 
 def measure(name: str, smoke: bool, started: float) -> dict[str, float]:
@@ -59,15 +59,12 @@ def measure(name: str, smoke: bool, started: float) -> dict[str, float]:
     lap("data")
     tx, _ = optimizer.make(num_steps=config.num_steps, **config.optimizer.to_dict())
 
-    def make_state(rng):
-        params = model.init(rng)
-        return {"params": params, "opt_state": tx.init(params), "step": jnp.zeros((), jnp.int32)}
-
-    replicated = sharding.replicated(mesh)
-    rng = jax.device_put(jax.random.key(0), replicated)
-    state = jax.block_until_ready(jax.jit(make_state, out_shardings=replicated)(rng))
+    rng = jax.device_put(jax.random.key(0), sharding.replicated(mesh))
+    init = lambda rng, _: model.init(rng)  # noqa: E731
+    state = train_step.new_state(mesh, init, tx, None, 0.0, rng, None)
+    jax.block_until_ready(state)
     lap("init")
-    train_superbatch = train.make_train_superbatch(
+    train_superbatch = train_step.make_train_superbatch(
         loss_fn, tx, mesh, accumulation=1, ema_decay=0.0, rules=None
     )
     batch = sharding.shard_rows(mesh, np.zeros((1, config.batch_size), np.int32), row_axis=1)

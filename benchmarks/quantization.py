@@ -101,7 +101,7 @@ def _encode(config, num_items: int) -> common.Case:
             latents = module.encode(embeddings)
             return residual.nearest_codes(latents, module.codewords(), implementation="xla")
 
-    return _encoding(
+    return encoding_case(
         f"encode {SENTENCE_DIM}-d, quantise",
         lambda: assign(params, embeddings),
         config,
@@ -132,7 +132,7 @@ def _encode_in_bfloat16(config, num_items: int) -> common.Case:
         some = embeddings[:_COMPARED].astype("float32")
         expected = jax.jit(lambda params, x: assign(params, x))(params, some)
     agreement = np.all(compiled(half, embeddings)[:_COMPARED] == expected, axis=1)
-    return _encoding(
+    return encoding_case(
         f"encode {SENTENCE_DIM}-d in bfloat16, quantise",
         lambda: compiled(half, embeddings),
         config,
@@ -143,7 +143,7 @@ def _encode_in_bfloat16(config, num_items: int) -> common.Case:
     )
 
 
-def _encoding(
+def encoding_case(
     name: str,
     call: Callable[[], jax.Array],
     config,

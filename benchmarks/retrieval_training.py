@@ -14,16 +14,18 @@ dispatches them. What stands in benchmarks/common.py about counting holds for al
 B batch   P past items   Q levels   D model width
 """
 
+import functools
 import pathlib
 import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
 from benchmarks import common
 from configs import retrieval as retrieval_config
-from genrec_jax import checkpoint, optimizer, profiling, roofline, sharding, train
+from genrec_jax import checkpoint, optimizer, profiling, roofline, sharding, train, train_step
 from genrec_jax.data import batches
 from genrec_jax.data.corpus import Samples
 from genrec_jax.models import encoder_decoder, layers
@@ -46,12 +48,12 @@ def cases(smoke: bool) -> Iterator[common.Case]:
         model.dropout, config.ema_decay = 0.2, _EMA_DECAY
         yield step_case(config, data, packed=False)
         config.ema_decay = 0.0
-        yield _loop(config, data, packed=True)
+        yield loop_case(config, data, packed=True)
         return
     yield step_case(config, data, packed=False)
     yield step_case(config, data, packed=True)
     model.dim, model.dropout = _WIDE, 0.0
-    for case in (step_case, _loop):
+    for case in (step_case, loop_case):
         for packed in (False, True):
             yield case(config, data, packed=packed)
     model.update(dim=1_024, embedding_dim=1_024, num_heads=16, hidden_dim=4_096)
@@ -87,15 +89,18 @@ def draw_lengths(rng: np.random.Generator, num_users: int) -> np.ndarray:
     return 3 + rng.lognormal(0.7, 1.2, num_users).astype(np.int32)
 
 
-def step_case(config, data: dict[str, Any], packed: bool) -> common.Case:
-    """A superbatch of training."""
+def step_case(
+    config, data: dict[str, Any], packed: bool, mesh: jax.sharding.Mesh | None = None
+) -> common.Case:
+    """A superbatch of training, on the first device or on those of a mesh."""
+    num_shards = mesh.shape["data"] if mesh else 1
     model = encoder_decoder.from_config(config.to_dict(), LEVEL_SIZES)
     tx, _ = optimizer.make(num_steps=config.num_steps, **config.optimizer.to_dict())
-    past, packing = _packing(config, data["samples"])
+    past, packing = _packing(config, data["samples"], num_shards)
     slots = next(_stream(config, packing)) if packed else None
     return common.training_case(
         _name(config, packed),
-        loss_fn=_loss_fn(config, model, packed),
+        loss_fn=train_step.gathering(*gather_and_loss(config, model, packed, num_shards)),
         init=model.init,
         tx=tx,
         data=data,
@@ -117,17 +122,24 @@ def step_case(config, data: dict[str, Any], packed: bool) -> common.Case:
             "filled": _filled(config, past, slots),
         },
         superbatch=slots,
+        mesh=mesh,
     )
 
 
-def _loop(config, data: dict[str, Any], packed: bool) -> common.Case:
-    """A run of `train.fit`: a dispatch that compiles, then one a repeat."""
+def loop_case(config, data: dict[str, Any], packed: bool, on_host: bool = False) -> common.Case:
+    """A run of `train.fit`: two dispatches, in which all is compiled, then one a repeat.
+
+    Histories lie on the device, or on the host, which gathers the batches.
+    """
     model = encoder_decoder.from_config(config.to_dict(), LEVEL_SIZES)
     past, packing = _packing(config, data["samples"])
+    gather, loss = gather_and_loss(config, model, packed)
     mesh, steps = sharding.one_device(), config.steps_per_call
+    stored = {name: data[name] for name in ("items", "samples")}
+    read = {"semantic_ids": data["semantic_ids"]}
 
     def seconds(repeats):
-        num_steps = steps * (1 + repeats)
+        num_steps = steps * (2 + repeats)
         tx, schedule = optimizer.make(num_steps=num_steps, **config.optimizer.to_dict())
         with tempfile.TemporaryDirectory() as directory:
             workdir = pathlib.Path(directory)
@@ -136,14 +148,15 @@ def _loop(config, data: dict[str, Any], packed: bool) -> common.Case:
                 workdir=workdir,
                 mesh=mesh,
                 init=lambda rng, _: model.init(rng),
-                loss_fn=_loss_fn(config, model, packed),
+                loss_fn=loss if on_host else train_step.gathering(gather, loss),
                 tx=tx,
                 schedule=schedule,
-                data=sharding.replicate(mesh, data),
+                data=sharding.replicate(mesh, read if on_host else read | stored),
                 data_fingerprint="random",
                 num_samples=len(past),
                 batch_size=config.batch_size,
                 packing=packing if packed else None,
+                gather=functools.partial(gather, stored) if on_host else None,
                 accumulation=1,
                 ema_decay=config.ema_decay,
                 rules=None,
@@ -159,7 +172,7 @@ def _loop(config, data: dict[str, Any], packed: bool) -> common.Case:
                 seed=0,
                 profile=profiling.interval(config, workdir),
             )
-            return common.logged_seconds(workdir, steps)[1:]
+            return common.logged_seconds(workdir, steps)[2:]
 
     step = step_case(config, data, packed)
     return step._replace(name=f"{step.name}, loop", call=None, seconds=seconds)
@@ -172,15 +185,19 @@ def _name(config, packed: bool) -> str:
     return f"d{model.dim}{dropout}{average}, {'packed' if packed else 'padded'}"
 
 
-def _loss_fn(config, model, packed: bool) -> train.LossFn:
+def gather_and_loss(
+    config, model, packed: bool, num_shards: int = 1
+) -> tuple[train_step.GatherFn, train_step.LossFn]:
+    """Returns how a batch is gathered, and the loss of it."""
     if packed:
-        return retrieval.packed_loss_fn(model, config.max_history, config.batch_size)
-    return retrieval.loss_fn(model, config.max_history, draw_subsequences=False)
+        loss = retrieval.packed_loss_fn(model, config.batch_size // num_shards)
+        return retrieval.packed_gather_fn(config.max_history), loss
+    return retrieval.gather_fn(config.max_history), retrieval.loss_fn(model)
 
 
-def _packing(config, samples: Samples) -> tuple[np.ndarray, batches.Packing]:
-    """Returns how many items each sample reads [S], and how they share rows on one device."""
-    packing = retrieval.packing_of(samples, config.max_history, num_shards=1)
+def _packing(config, samples: Samples, num_shards: int = 1) -> tuple[np.ndarray, batches.Packing]:
+    """Returns how many items each sample reads [S], and how they share rows."""
+    packing = retrieval.packing_of(samples, config.max_history, num_shards)
     return packing.lengths, packing
 
 

@@ -43,7 +43,7 @@ from benchmarks import (
     tokenizer_training,
 )
 from configs import retrieval as retrieval_config
-from genrec_jax import files, optimizer, sharding, telemetry, train
+from genrec_jax import files, optimizer, sharding, telemetry, train_step
 from genrec_jax.data import corpus as corpus_lib
 from genrec_jax.data import packing, splits
 from genrec_jax.data.corpus import Corpus
@@ -138,9 +138,9 @@ def _evaluation(num_users: int, smoke: bool):
     evaluate = evaluator.Evaluator(
         searcher,
         mesh,
-        sharding.replicate(mesh, corpus.items),
+        corpus.items,
         unseen_share=0.0,
-        longest_history=0,
+        longest_history=int((samples.target - samples.start).max()),
         num_beams=20,
         batch_size=512,
     )
@@ -158,7 +158,7 @@ def _training(batch_size: int, smoke: bool):
     model, _ = codecs.NEURAL["rqvae"](config.model.to_dict(), embeddings.shape[1])
     tx, _ = optimizer.make(num_steps=config.num_steps, **config.optimizer.to_dict())
     mesh = sharding.one_device()
-    train_superbatch = train.make_train_superbatch(
+    train_superbatch = train_step.make_train_superbatch(
         neural.loss_fn(model),
         tx,
         mesh,
@@ -166,10 +166,9 @@ def _training(batch_size: int, smoke: bool):
         ema_decay=0.0,
         rules=None,
     )
-    params = model.init(jax.random.key(0))
-    state = {"params": params, "opt_state": tx.init(params), "step": jnp.zeros((), jnp.int32)}
-    state, data = sharding.replicate(mesh, state), sharding.replicate(mesh, embeddings)
+    data = sharding.replicate(mesh, embeddings)
     rng = jax.device_put(jax.random.key(1), sharding.replicated(mesh))
+    state = train_step.new_state(mesh, lambda rng, _: model.init(rng), tx, None, 0.0, rng, data)
     batch = np.random.default_rng(0).integers(len(embeddings), size=(1, batch_size), dtype=np.int32)
 
     def call():

@@ -83,8 +83,11 @@ def random_embeddings(num_items: int, width: int) -> np.ndarray:
     return np.random.default_rng(0).standard_normal((num_items, width), np.float32)
 
 
-def step_case(config, embeddings: np.ndarray) -> common.Case:
-    """A superbatch of training, without the new start of dead codes, which is rare."""
+def step_case(config, embeddings: np.ndarray, mesh: jax.sharding.Mesh | None = None) -> common.Case:
+    """A superbatch of training, without the new start of dead codes, which is rare.
+
+    It is on the first device, or on those of a mesh.
+    """
     num_items, embedding_dim = embeddings.shape
     model, _ = codecs.NEURAL["rqvae"](config.model.to_dict(), embedding_dim)
     tx, _ = optimizer.make(num_steps=config.num_steps, **config.optimizer.to_dict())
@@ -101,6 +104,7 @@ def step_case(config, embeddings: np.ndarray) -> common.Case:
         flops=step_flops(config, embedding_dim),
         bytes_read=4 * config.batch_size * embedding_dim,
         facts={"num_items": num_items},
+        mesh=mesh,
     )
 
 

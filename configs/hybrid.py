@@ -50,6 +50,7 @@ def get_config(arg: str = "") -> ConfigDict:
 
     # Training: a sample is a row of whole histories, all of whose items but the first are targets.
     config.row_length = 64
+    config.interactions_on = "devices"  # or "host", which gathers each batch
     config.code_weight = 0.5  # of the codes' cross-entropies beside that of the next item
     config.backward_weight = 1.0  # of the item before's cross-entropy, likewise
     config.label_smoothing = 0.1  # of both items

@@ -49,6 +49,7 @@ def get_config(arg: str = "") -> ConfigDict:
     # of each history an epoch ("subsequences").
     config.samples = "prefixes"
     config.packed = True  # short histories share rows, so that hardly any places are empty
+    config.interactions_on = "devices"  # or "host", which gathers each batch
     config.num_steps = 45_000
     config.batch_size = 256
     config.accumulation = 1

@@ -35,6 +35,7 @@ def get_config(arg: str = "") -> ConfigDict:
 
     # Training: a sample is a row of whole histories, all of whose items but the first are targets.
     config.row_length = 64
+    config.interactions_on = "devices"  # or "host", which gathers each batch
     config.num_steps = 8_000
     config.batch_size = 48  # rows
     config.accumulation = 1

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import jax
 
-from genrec_jax import sharding, train
+from genrec_jax import sharding, train_step
 
 
 class Line(NamedTuple):
@@ -51,6 +51,8 @@ def arrays(config, state: dict, data: dict) -> list[Line]:
     return sorted(lines.values(), key=lambda line: -line.bytes)
 
 
-def state(model, tx, ema_decay: float, rules: train.Rules | None = None) -> dict:
+def state(model, tx, ema_decay: float, rules: train_step.Rules | None = None) -> dict:
     """Returns the shapes of a run's state; what k-means fills in does not change them."""
-    return train.state_shapes(lambda rng, _: model.init(rng), tx, rules, ema_decay, None)
+    return train_step.state_shapes(
+        lambda rng, _: model.init(rng), tx, rules, ema_decay, jax.random.key(0), None
+    )

@@ -4,6 +4,7 @@ The export holds what a recommender needs, see `recommender`: `state`, the param
 validation selected, and whatever else the kind of model reads.
 """
 
+import functools
 import itertools
 import pathlib
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from genrec_jax import (
     profiling,
     sharding,
     train,
+    train_step,
 )
 from genrec_jax import metrics as metrics_lib
 from genrec_jax import plan as plan_lib
@@ -37,6 +39,7 @@ from genrec_jax.evaluators.searchers import Searcher
 from genrec_jax.models import layers
 
 _DTYPES = ("auto", "float32", "bfloat16")
+_INTERACTIONS_ON = ("devices", "host")
 _MINIMA = {
     "seed": 0,
     "max_history": 1,
@@ -54,8 +57,10 @@ class Ranker(NamedTuple):
     searcher: Searcher
     samples: Samples | Rows  # for training
     init: Callable[[jax.Array, Any], dict]  # (rng, data) -> params
-    # Its data are those of the searcher, `items` [N] and `samples`.
-    loss_fn: train.LossFn
+    # From numbers of samples to a batch of `loss_fn`, by `items` [N] and `samples`; or None, if the
+    # loss draws from these two itself.
+    gather: train_step.GatherFn | None
+    loss_fn: train_step.LossFn  # whose data are those of the searcher
     metrics: dict[str, float]  # of what it is made from
     arrays: dict[str, np.ndarray]  # to export beside `state`
     meta: dict[str, Any]  # to export beside what all kinds do
@@ -67,6 +72,7 @@ class Ranker(NamedTuple):
 def check(config, minima: dict[str, float]) -> None:
     """Refuses what would only fail later, before anything is computed."""
     checks.choice(config, "dtype", _DTYPES)
+    checks.choice(config, "interactions_on", _INTERACTIONS_ON)
     checks.choice(config, "model.activation", tuple(layers.ACTIVATIONS))
     checks.at_least(config, _MINIMA | minima)
     checks.fraction(config, "ema_decay", "eval.unseen_share")
@@ -89,7 +95,8 @@ def plan(
 ) -> list[plan_lib.Line]:
     """Returns the arrays of training a model that reads `catalogue`, arrays or their shapes."""
     tx, _ = optimizer.make(num_steps=config.num_steps, **config.optimizer.to_dict())
-    data = {"items": corpus.items, "samples": samples} | catalogue
+    stored = {"items": corpus.items, "samples": samples}
+    data = catalogue if config.interactions_on == "host" else catalogue | stored
     return plan_lib.arrays(config, plan_lib.state(model, tx, config.ema_decay), data)
 
 
@@ -111,7 +118,14 @@ def run(
             f"{config.data.split}"
         )
 
-    data = sharding.replicate(mesh, {"items": corpus.items, "samples": ranker.samples})
+    stored = {"items": corpus.items, "samples": ranker.samples}
+    data, gather, loss_fn = ranker.searcher.data, ranker.gather, ranker.loss_fn
+    if config.interactions_on == "host":
+        gather = functools.partial(gather, stored)
+    else:
+        data |= sharding.replicate(mesh, stored)
+        if gather:
+            gather, loss_fn = None, train_step.gathering(gather, loss_fn)
     interactions = corpus_lib.interactions_fingerprint(corpus)
     tx, schedule = optimizer.make(num_steps=config.num_steps, **config.optimizer.to_dict())
     longest_history = max(int((part.target - part.start).max()) for part in held_out.values())
@@ -119,7 +133,7 @@ def run(
         prefix: evaluator.Evaluator(
             searcher,
             mesh,
-            data["items"],
+            corpus.items,
             unseen_share=config.eval.unseen_share,
             longest_history=longest_history,
             num_beams=config.eval.num_beams,
@@ -138,14 +152,15 @@ def run(
         workdir=workdir,
         mesh=mesh,
         init=ranker.init,
-        loss_fn=ranker.loss_fn,
+        loss_fn=loss_fn,
         tx=tx,
         schedule=schedule,
-        data=ranker.searcher.data | data,
+        data=data,
         data_fingerprint=" ".join([interactions, *map(files.digest, ranker.arrays.values())]),
         num_samples=len(ranker.samples),
         batch_size=config.batch_size,
         packing=ranker.packing,
+        gather=gather,
         accumulation=config.accumulation,
         ema_decay=config.ema_decay,
         rules=None,

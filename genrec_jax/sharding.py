@@ -154,9 +154,9 @@ def share_of_rows(mesh: Mesh) -> tuple[int, int]:
     return parts.index(tuple(sorted(rows_of[jax.process_index()]))), len(parts)
 
 
-def shard_rows(mesh: Mesh, rows: np.ndarray, row_axis: int = 0) -> jax.Array:
-    """Returns an array of all processes' rows, each giving its `share_of_rows`."""
-    return jax.make_array_from_process_local_data(over_rows(mesh, row_axis), rows)
+def shard_rows(mesh: Mesh, tree, row_axis: int = 0):
+    """Returns the tree with all processes' rows, of which each gives its `share_of_rows`."""
+    return jax.make_array_from_process_local_data(over_rows(mesh, row_axis), tree)
 
 
 def spread_rows(mesh: Mesh, tree):

@@ -1,7 +1,8 @@
 """The one training loop.
 
-A training step sees indices of samples; what they stand for lies on the device already. The loop
-dispatches many steps at once, evaluates and saves at fixed steps, saves between them by the clock
+A training step sees numbers of samples, and what they stand for lies on the device already; or, of
+more data than it holds, batches that are gathered on the host. The loop dispatches many steps at
+once, evaluates and saves at fixed steps, saves between them by the clock
 and before it is preempted, and can be killed anywhere: run again, it goes on from the newest
 checkpoint and ends with the same numbers.
 """
@@ -15,15 +16,23 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
-from genrec_jax import checkpoint, distributed, optimizer, preemption, profiling, sharding
+from genrec_jax import (
+    checkpoint,
+    distributed,
+    optimizer,
+    preemption,
+    profiling,
+    sharding,
+    train_step,
+)
 from genrec_jax.data import batches
 from genrec_jax.errors import Preempted, UserError
 from genrec_jax.loss_watch import LossWatch
 from genrec_jax.telemetry import MetricWriter, ProgressLine
+from genrec_jax.train_step import GatherFn, LossFn, Rules
 
 # The smallest values of the settings that every trainable stage has.
 MINIMA = {
@@ -40,23 +49,6 @@ MINIMA |= {f"optimizer.{name}": minimum for name, minimum in optimizer.MINIMA.it
 
 _SAVE, _STOP = 1, 2  # wishes, of which the largest of all processes counts
 
-# (params, data, indices [B] or, packed, [G, R, M], step, rng) -> (loss, (metrics, observations))
-LossFn = Callable[
-    [Any, Any, jax.Array, jax.Array, jax.Array],
-    tuple[jax.Array, tuple[dict[str, jax.Array], Any]],
-]
-
-
-class Rules(NamedTuple):
-    """How the state changes beside the optimiser's updates; `stats` is a part of it for them."""
-
-    start: Callable[[Any], Any]  # params -> stats
-    # After each update: (params, stats, observations of the loss) -> (params, stats)
-    after: Callable[[Any, Any, Any], tuple[Any, Any]]
-    # Every so many steps, 0 for never: (params, stats, data, rng) -> (params, stats)
-    renew: Callable[[Any, Any, Any, jax.Array], tuple[Any, Any]]
-    renew_every: int
-
 
 class Result(NamedTuple):
     """What `fit` returns."""
@@ -64,91 +56,6 @@ class Result(NamedTuple):
     params: Any  # of the best evaluation, or of the last step where nothing selects; averaged
     step: int  # the step they are from
     metrics: dict[str, float]  # of the last superbatch under `train/`, and `time/`
-
-
-def make_train_superbatch(
-    loss_fn: LossFn,
-    tx: optax.GradientTransformation,
-    mesh: jax.sharding.Mesh,
-    *,
-    accumulation: int,
-    ema_decay: float,
-    rules: Rules | None,
-    skip_nonfinite: bool = False,
-):
-    """Returns `train_superbatch(state, data, indices [steps, B], rng) -> (state, metrics)`.
-
-    The state is donated; the metrics are means over the steps, without those left out, and `losses`
-    [steps], which are not finite where the loss or its gradient was not. Each batch is cut into
-    `accumulation` parts, whose gradients, metrics and observations are averaged before the update.
-    With `skip_nonfinite` a step whose loss or gradient is not finite changes nothing but the number
-    of the step, and the metric `skipped` is the share of such steps. `fit` explains the rest.
-    """
-
-    def gradients(params, data, indices, step, rng):
-        return jax.value_and_grad(loss_fn, has_aux=True)(params, data, indices, step, rng)
-
-    def accumulated_gradients(params, data, indices, step, rng):
-        parts = indices.reshape(accumulation, -1, *indices.shape[1:])
-        parts = jax.lax.with_sharding_constraint(parts, sharding.over_rows(mesh, row_axis=1))
-
-        def add(total, numbered_part):
-            number, part = numbered_part
-            one = gradients(params, data, part, step, jax.random.fold_in(rng, number))
-            return jax.tree.map(jnp.add, total, one), None
-
-        shapes = jax.eval_shape(gradients, params, data, parts[0], step, rng)
-        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        total, _ = jax.lax.scan(add, zeros, (jnp.arange(accumulation), parts))
-        return jax.tree.map(lambda leaf: leaf / accumulation, total)
-
-    def train_step(state, data, indices, rng):
-        step, params, stats = state["step"], state["params"], state.get("stats")
-        rng = jax.random.fold_in(rng, step)
-        compute = gradients if accumulation == 1 else accumulated_gradients
-        (loss, (metrics, observations)), grads = compute(params, data, indices, step, rng)
-        with jax.named_scope("update"):
-            updates, opt_state = tx.update(grads, state["opt_state"], params)
-            params = optax.apply_updates(params, updates)
-        if rules:
-            params, stats = rules.after(params, stats, observations)
-        metrics = {"loss": loss, "grad_norm": optimizer.grad_norm(grads, opt_state)} | metrics
-        new_state = {"params": params, "opt_state": opt_state, "step": step + 1}
-        if "stats" in state:
-            new_state["stats"] = stats
-        if ema_decay:
-            # The first steps weigh little, so that the random start is soon forgotten.
-            weight = 1 - jnp.minimum(ema_decay, (1 + step) / (10 + step))
-            new_state["ema"] = optax.incremental_update(params, state["ema"], weight)
-        if skip_nonfinite:
-            is_finite = jnp.isfinite(loss) & jnp.isfinite(metrics["grad_norm"])
-            choose = functools.partial(jnp.where, is_finite)
-            new_state = jax.tree.map(choose, new_state, state | {"step": step + 1})
-            metrics = {key: choose(value, jnp.nan) for key, value in metrics.items()}
-            metrics["skipped"] = 1 - is_finite.astype(jnp.float32)
-        return new_state, metrics
-
-    # The metrics are on all devices, so that each process can read them.
-    out_shardings = None, sharding.replicated(mesh)
-
-    @functools.partial(jax.jit, donate_argnums=0, out_shardings=out_shardings)
-    def train_superbatch(state, data, superbatch, rng):
-        names = None
-
-        def body(state, indices):
-            nonlocal names
-            state, metrics = train_step(state, data, indices, rng)
-            names = tuple(metrics)
-            return state, jnp.stack(list(metrics.values()))  # one array, so one kernel stores them
-
-        state, metrics = jax.lax.scan(body, state, superbatch)  # [steps, metrics]
-        means = jnp.nanmean(metrics, axis=0) if skip_nonfinite else metrics.mean(axis=0)
-        of_steps = dict(zip(names, metrics.T, strict=True))
-        losses = jnp.where(jnp.isfinite(of_steps["grad_norm"]), of_steps["loss"], jnp.nan)
-        metrics = dict(zip(names, means, strict=True)) | {"losses": losses}
-        return sharding.constrain(mesh, state), metrics
-
-    return train_superbatch
 
 
 def fit(
@@ -165,6 +72,7 @@ def fit(
     num_samples: int,
     batch_size: int,
     packing: batches.Packing | None,
+    gather: GatherFn | None,
     accumulation: int,
     ema_decay: float,
     rules: Rules | None,
@@ -187,13 +95,15 @@ def fit(
         workdir: where checkpoints and metrics go, and where an interrupted run is taken up.
         mesh: the devices.
         init: `init(rng, data)` makes the parameters; called under jit.
-        loss_fn: the loss of a batch of samples, given by their numbers.
+        loss_fn: the loss of a batch: of numbers of samples, or of what `gather` makes of them.
         tx, schedule: the optimiser, and its learning rate for the log.
         data: what `loss_fn` reads, on the devices.
         data_fingerprint: a run is not taken up with other data.
         num_samples: how many samples there are.
         batch_size: samples an update, over all devices.
         packing: how the samples of a batch share rows, if they do.
+        gather: from numbers of samples to a batch, on the host, ahead of the device; None if
+            `loss_fn` reads the numbers.
         accumulation: parts of a batch that are computed one after the other.
         ema_decay: if not 0, evaluations see, and the result is, an exponential moving average of
             the parameters with this decay a step.
@@ -218,7 +128,7 @@ def fit(
         Preempted: after SIGTERM, once a checkpoint is written.
     """
     distributed.check_same("other data", data_fingerprint, "let all share --config.cache_dir")
-    train_superbatch = make_train_superbatch(
+    train_superbatch = train_step.make_train_superbatch(
         loss_fn,
         tx,
         mesh,
@@ -242,6 +152,7 @@ def fit(
         process_index=process_index,
         process_count=process_count,
         packing=packing,
+        gather=gather,
     )
 
     @functools.partial(jax.jit, donate_argnums=0)
@@ -256,13 +167,8 @@ def fit(
         # A run starts (1) from its newest checkpoint or (2) from fresh parameters.
         checkpoints = checkpoint.Checkpoints(workdir, select, checkpointing)
         stack.enter_context(checkpoints)
-        shapes = state_shapes(init, tx, rules, ema_decay, data)
-        places = sharding.of_tree(mesh, shapes)
-        abstract_state = jax.tree.map(
-            lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
-            shapes,
-            places,
-        )
+        start = mesh, init, tx, rules, ema_decay, init_rng, data
+        abstract_state = train_step.abstract_state(*start)
         step = checkpoints.latest_step()
         if step is not None:
             state, progress = checkpoints.restore(step, abstract_state)
@@ -273,8 +179,7 @@ def fit(
             iterator.set_state(progress["data"])
         else:
             step = 0
-            make_state = functools.partial(_make_state, init, tx, rules, ema_decay)
-            state = jax.jit(make_state, out_shardings=places)(init_rng, data)
+            state = train_step.new_state(*start)
             progress = _first_progress(data_fingerprint)
 
         writer = stack.enter_context(MetricWriter(workdir, step))
@@ -305,17 +210,18 @@ def fit(
         in_flight = None  # the device computes one superbatch while the host logs the one before
         while step < num_steps and not _is_out_of_patience(progress, patience):
             superbatch = next(iterator)
-            indices = sharding.shard_rows(mesh, superbatch, row_axis=1)
+            (length,) = {len(leaf) for leaf in jax.tree.leaves(superbatch)}
+            superbatch = sharding.shard_rows(mesh, superbatch, row_axis=1)
             if renew_every and step and step % renew_every == 0:
                 state = renew(state, data, rng)
-            dispatch = range(step, step + len(superbatch))
+            dispatch = range(step, step + length)
             agreed = preemption.agreement(mesh, wish)
             state, metrics = profiling.call(
-                train_superbatch, state, data, indices, rng, dispatch=dispatch, profile=profile
+                train_superbatch, state, data, superbatch, rng, dispatch=dispatch, profile=profile
             )
             if in_flight:
                 log(*in_flight)
-            step += len(superbatch)
+            step += length
             in_flight = step, metrics
             is_evaluated = step % eval_every == 0 or step == num_steps
             if not is_evaluated and not agreed():
@@ -324,7 +230,7 @@ def fit(
             in_flight = None
             values = None
             if is_evaluated:
-                values = evaluate(_averaged(state))
+                values = evaluate(train_step.averaged(state))
                 writer.write(step, values)
                 _compare(progress, step, values, select)
                 line.say(step, {key: values[key] for key in headline})
@@ -340,28 +246,7 @@ def fit(
             state, _ = checkpoints.restore(step, abstract_state)
     times = {"train_seconds": progress["seconds"], "steps_per_second": clock.median_rate()}
     times = {f"time/{key}": value for key, value in times.items()}
-    return Result(_averaged(state), step, progress["metrics"] | times)
-
-
-def state_shapes(init, tx, rules: Rules | None, ema_decay: float, data) -> dict:
-    """Returns the shapes and types of what a run starts from, without computing it."""
-    return jax.eval_shape(
-        functools.partial(_make_state, init, tx, rules, ema_decay), jax.random.key(0), data
-    )
-
-
-def _make_state(init, tx, rules: Rules | None, ema_decay: float, rng, data) -> dict:
-    """Returns what a run starts from."""
-    params = init(rng, data)
-    state = {"params": params, "opt_state": tx.init(params), "step": jnp.zeros((), jnp.int32)}
-    stats = rules.start(params) if rules else None
-    if jax.tree.leaves(stats):
-        state["stats"] = stats
-    return state | {"ema": params} if ema_decay else state
-
-
-def _averaged(state: dict) -> Any:
-    return state.get("ema", state["params"])
+    return Result(train_step.averaged(state), step, progress["metrics"] | times)
 
 
 class _Clock:

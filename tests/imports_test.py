@@ -27,7 +27,8 @@ tokenizers.codecs
 sharding optimizer checkpoint telemetry roofline hlo profiling
 evaluators.tokenizer evaluators.searchers evaluators.retrieval evaluators.baselines
 evaluators.semantic_ids
-train plan tokenizers.neural tokenizers.clustering workdir tables pictures recommender ranking
+train_step train plan tokenizers.neural tokenizers.clustering workdir tables pictures
+recommender ranking
 tasks.prepare tasks.embed tasks.tokenizer tasks.add_items tasks.tokenizer_report
 tasks.retrieval tasks.sasrec tasks.hybrid tasks.recommend tasks.summary
 tasks.profile_quantize

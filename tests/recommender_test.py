@@ -82,7 +82,7 @@ class World:
         evaluator = retrieval.Evaluator(
             searchers.of_generator(self.model, mesh, MAX_HISTORY, self.ids, IS_UNSEEN),
             mesh,
-            sharding.replicate(mesh, self.corpus.items),
+            self.corpus.items,
             unseen_share=unseen_share,
             longest_history=8,
             num_beams=num_beams,

@@ -10,7 +10,7 @@ from jax.sharding import PartitionSpec as P
 
 from configs import retrieval as retrieval_config
 from configs import rqvae as rqvae_config
-from genrec_jax import checkpoint, optimizer, sharding, train
+from genrec_jax import checkpoint, optimizer, sharding, train_step
 from genrec_jax.data import batches
 from genrec_jax.data.corpus import Samples
 from genrec_jax.errors import UserError
@@ -117,7 +117,10 @@ def retrieval_losses(mesh):
         "samples": Samples(np.arange(64, dtype=np.int32), start, start + 1 + start // 4 % 6),
     }
     num_shards = mesh.shape["data"]
-    loss = retrieval.packed_loss_fn(model, config.max_history, BATCH // num_shards)
+    loss = train_step.gathering(
+        retrieval.packed_gather_fn(config.max_history),
+        retrieval.packed_loss_fn(model, BATCH // num_shards),
+    )
     packing = retrieval.packing_of(data["samples"], config.max_history, num_shards)
     return steps(mesh, loss, model, sharding.replicate(mesh, data), 64, packing)
 
@@ -132,7 +135,7 @@ def steps(mesh, loss, model, data, num_samples, packing=None):
         weight_decay=0.01,
         clip_norm=1.0,
     )
-    superbatch = train.make_train_superbatch(
+    superbatch = train_step.make_train_superbatch(
         loss, tx, mesh, accumulation=1, ema_decay=0.9, rules=None
     )
     params = model.init(jax.random.key(0))

@@ -1,4 +1,4 @@
-"""Which samples each training step uses: a Grain pipeline of indices.
+"""Which samples each training step uses: a Grain pipeline of their numbers.
 
 The stream of samples is epoch after epoch, each a permutation of its own; step t takes the next
 `batch_size` of them, across the border of two epochs if need be, so every sample of an epoch is
@@ -13,8 +13,8 @@ fits them.
 
 import functools
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import grain
 import numpy as np
@@ -166,17 +166,21 @@ def superbatches(
     process_index: int,
     process_count: int,
     packing: Packing | None = None,
+    gather: Callable[[np.ndarray], Any] | None = None,
 ) -> grain.DatasetIterator:
     """Returns an iterator of [steps, batch_size / process_count] int32 sample numbers.
 
     With `packing` they are [steps, G / process_count, rows, M], and `NOBODY` where a slot is free.
-    How many rows there are may differ between superbatches. Its state (`get_state`, `set_state`) is
+    How many rows there are may differ between superbatches. With `gather` they are what it makes of
+    these numbers. Its state (`get_state`, `set_state`) is
     the number of the next superbatch.
     """
     process = (process_index, process_count)
     source = _Superbatches(num_samples, batch_size, boundaries, seed, *process)
     if packing:
         source = _PackedSuperbatches(source, packing, boundaries, *process)
+    dataset = grain.MapDataset.source(source)
+    if gather:
+        dataset = dataset.map(gather)
     # Too cheap to share between threads; one prepares ahead of the device.
-    options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
-    return iter(grain.MapDataset.source(source).to_iter_dataset(options))
+    return iter(dataset.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)))

@@ -1,12 +1,21 @@
-"""Histories gathered on the device from the flat array of all interactions."""
+"""Histories gathered from the flat array of all interactions, on the device or on the host.
+
+Given JAX arrays these functions compute by JAX, given NumPy's by NumPy. Axes before the last ones
+named here may be any.
+"""
+
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from genrec_jax.data.corpus import Samples
+
+Array = TypeVar("Array", jax.Array, np.ndarray)
 
 
-def gather(
-    items: jax.Array, start: jax.Array, target: jax.Array, length: int
-) -> tuple[jax.Array, jax.Array]:
+def gather(items: Array, start: Array, target: Array, length: int) -> tuple[Array, Array]:
     """Returns the last `length` items of each history, oldest first, padded at the end.
 
     Args:
@@ -19,15 +28,28 @@ def gather(
         history: [B, L] int32 items; 0 where there is none.
         mask: [B, L] bool, whether there is one.
     """
-    first = jnp.maximum(start, target - length)  # [B]
-    places = first[:, None] + jnp.arange(length)  # [B, L]
-    mask = places < target[:, None]
-    return jnp.where(mask, items[jnp.where(mask, places, 0)], 0), mask
+    xp = items.__array_namespace__()
+    first = xp.maximum(start, target - length)  # [B]
+    places = first[..., None] + xp.arange(length)  # [B, L]
+    mask = places < target[..., None]
+    return xp.where(mask, items[xp.where(mask, places, 0)], 0), mask
+
+
+def alone(items: np.ndarray, samples: Samples, length: int) -> tuple[np.ndarray, Samples]:
+    """Returns the last `length` items of each of B histories in an array of their own, on the host.
+
+    Returns:
+        items: [B * length] int32.
+        samples: the same histories, in it.
+    """
+    history, mask = gather(items, samples.start, samples.target, length)
+    start = length * np.arange(len(history), dtype=np.int32)
+    return history.ravel(), Samples(samples.user, start, start + mask.sum(axis=1, dtype=np.int32))
 
 
 def gather_rows(
-    items: jax.Array, start: jax.Array, target: jax.Array, is_there: jax.Array, length: int
-) -> tuple[jax.Array, jax.Array]:
+    items: Array, start: Array, target: Array, is_there: Array, length: int
+) -> tuple[Array, Array]:
     """Returns rows in which the last items of several histories follow each other.
 
     Args:
@@ -41,13 +63,14 @@ def gather_rows(
         history: [R, L] int32 items; anything where there is none.
         segments: [R, L] int32 which of its row's histories each item is of; M where there is none.
     """
-    most = start.shape[1]
-    sizes = jnp.where(is_there, jnp.minimum(target - start, length), 0)
-    ends = jnp.cumsum(sizes, axis=1)  # [R, M]
-    places = jnp.arange(length)
-    segments = jnp.sum(places[:, None] >= ends[:, None], axis=-1, dtype=jnp.int32)  # [R, L]
-    shifts = jnp.take_along_axis(target - ends, jnp.minimum(segments, most - 1), axis=1)
-    return items[jnp.where(segments < most, shifts + places, 0)], segments
+    xp = items.__array_namespace__()
+    most = start.shape[-1]
+    sizes = xp.where(is_there, xp.minimum(target - start, length), 0)
+    ends = xp.cumsum(sizes, axis=-1)  # [R, M]
+    places = xp.arange(length)
+    segments = xp.sum(places[:, None] >= ends[..., None, :], axis=-1, dtype=xp.int32)  # [R, L]
+    shifts = xp.take_along_axis(target - ends, xp.minimum(segments, most - 1), axis=-1)
+    return items[xp.where(segments < most, shifts + places, 0)], segments
 
 
 def draw_subsequences(

@@ -93,6 +93,12 @@ def best_fit(sizes: Sequence[int], length: int, most: int) -> list[list[int]]:
     return rows
 
 
+def gather(stored: dict, numbers) -> dict:
+    """Returns items and segments [B, L] of the rows with these numbers [B], see `histories`."""
+    rows = stored["samples"].take(numbers)
+    return {"items": stored["items"][rows.places], "segments": rows.segments}
+
+
 def mean_targets(rows: Rows) -> float:
     """Returns how many items of a row follow another of their history, the mean over the rows."""
     one, other = rows.segments[:, :-1], rows.segments[:, 1:]

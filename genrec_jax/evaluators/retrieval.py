@@ -4,6 +4,7 @@ import jax
 import numpy as np
 
 from genrec_jax import metrics, sharding
+from genrec_jax.data import histories
 from genrec_jax.data.corpus import Samples
 from genrec_jax.decoding import reserve
 from genrec_jax.evaluators.searchers import Searcher
@@ -18,7 +19,7 @@ class Evaluator:
         self,
         searcher: Searcher,
         mesh: jax.sharding.Mesh,
-        items: jax.Array,
+        items: np.ndarray,
         *,
         unseen_share: float,
         longest_history: int,
@@ -30,14 +31,13 @@ class Evaluator:
         Args:
             searcher: of the kind of model.
             mesh: the devices, which share each batch of users.
-            items: [N] int32 on the devices, all users' items one after the other.
+            items: [N] int32, all users' items one after the other.
             unseen_share: the share of the places for items that the model was not trained on.
             longest_history: at least as many items as any user has, all of which can be excluded.
             num_beams: how many items are returned.
             batch_size: users a call.
         """
-        self._searcher, self._mesh = searcher, mesh
-        self._data = searcher.data | {"items": items}
+        self._searcher, self._mesh, self._items = searcher, mesh, items
         self._unseen_share = unseen_share
         self._longest_history = longest_history
         self._num_beams, self._batch_size = num_beams, batch_size
@@ -66,13 +66,13 @@ class Evaluator:
         calls = []
         for first in range(0, rows, self._batch_size):
             batch = padded.take(slice(first, first + self._batch_size))
-            batch = sharding.spread_rows(self._mesh, batch)
+            items, batch = histories.alone(self._items, batch, self._longest_history)
             calls.append(
                 self._searcher.search(
                     params,
-                    self._data,
+                    self._searcher.data | {"items": sharding.replicate(self._mesh, items)},
                     index,
-                    batch,
+                    sharding.spread_rows(self._mesh, batch),
                     num_beams=self._num_beams,
                     num_excluded=self._longest_history if exclude_history else 0,
                     renormalize=renormalize,

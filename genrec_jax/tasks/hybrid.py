@@ -13,7 +13,7 @@ import time
 import jax
 import jax.numpy as jnp
 
-from genrec_jax import checks, ranking, sharding, train
+from genrec_jax import checks, ranking, sharding, train_step
 from genrec_jax import plan as plan_lib
 from genrec_jax.data import corpus as corpus_lib
 from genrec_jax.data import datasets, embedders, packing
@@ -59,6 +59,7 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
         searcher,
         rows,
         lambda rng, _: model.init(rng),
+        packing.gather,
         loss_fn(
             model,
             packing.mean_targets(rows),
@@ -113,19 +114,19 @@ def loss_fn(
     code_weight: float,
     backward_weight: float,
     label_smoothing: float,
-) -> train.LossFn:
-    """Returns the loss of a batch of rows: the heads' cross-entropies, about means over targets.
+) -> train_step.LossFn:
+    """Returns the loss of a batch of `packing.gather`: the heads' cross-entropies.
 
-    They are divided by the mean number of targets of all rows, not of the batch, so that each
-    target has the same weight, however batches are drawn, accumulated or shared by devices.
+    They are about means over the targets: divided by the mean number of targets of all rows, not of
+    the batch, so that each target has the same weight, however batches are drawn, accumulated or
+    shared by devices.
     """
 
-    def batch_loss(params, data, indices, step, rng):
-        rows = data["samples"].take(indices)
+    def batch_loss(params, data, batch, step, rng):
         losses = model.bind(params).losses(
-            data["items"][rows.places], rows.segments, data["catalogue"], label_smoothing, rng
+            batch["items"], batch["segments"], data["catalogue"], label_smoothing, rng
         )
-        per_row = len(indices) * mean_targets
+        per_row = len(batch["items"]) * mean_targets
         items, backward = (jnp.sum(part) / per_row for part in (losses.items, losses.backward))
         levels = jnp.sum(losses.codes, axis=(0, 1)) / per_row  # [Q]
         metrics = {f"level_{level}_loss": loss for level, loss in enumerate(levels)}

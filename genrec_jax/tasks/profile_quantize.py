@@ -28,7 +28,7 @@ from genrec_jax import (
     roofline,
     sharding,
     tables,
-    train,
+    train_step,
 )
 from genrec_jax.errors import UserError
 from genrec_jax.quantizers import residual, vector
@@ -227,7 +227,7 @@ def _train(config, case: Case) -> Call:
         _settings(config, case), config.embedding_dim, case.implementation
     )
     tx, _ = optimizer.make(num_steps=1_000, **config.optimizer.to_dict())
-    train_superbatch = train.make_train_superbatch(
+    train_superbatch = train_step.make_train_superbatch(
         neural.loss_fn(model), tx, mesh, accumulation=1, ema_decay=0.0, rules=None
     )
     params_rng, data_rng, rng = jax.random.split(jax.random.key(config.seed), 3)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genrec_jax import checks, ranking, sharding, train
+from genrec_jax import checks, ranking, sharding, train_step
 from genrec_jax import plan as plan_lib
 from genrec_jax.data import batches, datasets, histories
 from genrec_jax.data import corpus as corpus_lib
@@ -46,6 +46,8 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
     checks.choice(config, "model.positions", transformer.POSITIONS)
     checks.fraction(config, "model.dropout")
     checks.needs(config, "packed", _PACKED_NEEDS, instead=False)
+    if config.interactions_on == "host":
+        checks.needs(config, "interactions_on", {"samples": "prefixes"}, instead="devices")
     cache_dir = pathlib.Path(config.cache_dir or workdir / "cache")
     corpus = datasets.load(cache_dir, **config.data.to_dict())
     tokenizer = tokenizer_task.load_or_make(config, corpus, workdir, cache_dir)
@@ -57,9 +59,12 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
     if config.packed:
         num_shards = mesh.shape["data"] * config.accumulation
         packing = packing_of(samples, config.max_history, num_shards)
-        loss = packed_loss_fn(model, config.max_history, config.batch_size // num_shards)
+        gather = packed_gather_fn(config.max_history)
+        loss = packed_loss_fn(model, config.batch_size // num_shards)
+    elif config.samples == "subsequences":
+        gather, loss = None, drawn_loss_fn(model, config.max_history)
     else:
-        loss = loss_fn(model, config.max_history, config.samples == "subsequences")
+        gather, loss = gather_fn(config.max_history), loss_fn(model)
     ranker = ranking.Ranker(
         searchers.of_generator(
             model,
@@ -70,6 +75,7 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
         ),
         samples,
         _init_fn(model, tokenizer.codebooks if config.tokens_from_codebooks else None),
+        gather,
         loss,
         tokenizer.metrics,
         {"semantic_ids": semantic_ids},
@@ -109,27 +115,63 @@ def _init_fn(model, codebooks: list[np.ndarray] | None):
     return init
 
 
-def packed_loss_fn(model, max_history: int, shard_size: int) -> train.LossFn:
-    """Returns the loss of `loss_fn`, of samples [G, R, M] that share rows.
+def packed_gather_fn(max_history: int) -> train_step.GatherFn:
+    """Returns the gathering of samples [G, R, M] that share rows, see `batches.Packing`."""
 
-    Each of the G shards has `shard_size` samples, see `batches.Packing`.
+    def gather(stored, rows):
+        is_there = rows != batches.NOBODY
+        samples = stored["samples"].take(rows * is_there)
+        items, segments = histories.gather_rows(
+            stored["items"], samples.start, samples.target, is_there, max_history
+        )
+        targets = stored["items"][samples.target]
+        return {"items": items, "segments": segments, "targets": targets, "is_there": is_there}
+
+    return gather
+
+
+def packed_loss_fn(model, shard_size: int) -> train_step.LossFn:
+    """Returns the loss of `loss_fn`, of histories that share rows: batches of `packed_gather_fn`.
+
+    Each of the G shards has `shard_size` samples.
     """
 
-    def batch_loss(params, data, rows, step, rng):
-        is_there = rows >= 0
-        samples = data["samples"].take(jnp.maximum(rows, 0))  # [G, R, M]
-        by_row = [
-            part.reshape(-1, rows.shape[-1]) for part in (samples.start, samples.target, is_there)
-        ]
-        items, segments = histories.gather_rows(data["items"], *by_row, max_history)
-        slots = transformer.Slots.of_shards(is_there, shard_size)
-        targets = samples.target.reshape(len(rows), -1)
+    def batch_loss(params, data, batch, step, rng):
+        slots = transformer.Slots.of_shards(batch["is_there"], shard_size)
+        targets = batch["targets"].reshape(len(batch["targets"]), -1)
         targets = jnp.take_along_axis(targets, slots.of_samples, axis=1).reshape(-1)  # [B]
+        items, segments = (
+            batch[name].reshape(-1, batch[name].shape[-1]) for name in ("items", "segments")
+        )
         losses = model.bind(params).packed_losses(
-            data["semantic_ids"][items],
-            segments,
-            slots,
-            data["semantic_ids"][data["items"][targets]],
+            data["semantic_ids"][items], segments, slots, data["semantic_ids"][targets], rng
+        )
+        return _summary(losses)
+
+    return batch_loss
+
+
+def gather_fn(max_history: int) -> train_step.GatherFn:
+    """Returns the gathering of samples [B]."""
+
+    def gather(stored, indices):
+        samples = stored["samples"].take(indices)
+        items, mask = histories.gather(stored["items"], samples.start, samples.target, max_history)
+        targets = stored["items"][samples.target]
+        return {"items": items, "mask": mask, "targets": targets, "users": samples.user}
+
+    return gather
+
+
+def loss_fn(model) -> train_step.LossFn:
+    """Returns the loss of a batch of `gather_fn`: the sum of the levels' means over it."""
+
+    def batch_loss(params, data, batch, step, rng):
+        losses = model.bind(params).losses(
+            data["semantic_ids"][batch["items"]],
+            batch["mask"],
+            data["semantic_ids"][batch["targets"]],
+            batch["users"],
             rng,
         )
         return _summary(losses)
@@ -137,32 +179,24 @@ def packed_loss_fn(model, max_history: int, shard_size: int) -> train.LossFn:
     return batch_loss
 
 
-def loss_fn(model, max_history: int, draw_subsequences: bool) -> train.LossFn:
-    """Returns the loss of a batch of samples: the sum of the levels' means over it."""
+def drawn_loss_fn(model, max_history: int) -> train_step.LossFn:
+    """Returns the loss of `loss_fn`, of a part of each history of `samples` [B] drawn anew."""
+    gather, loss = gather_fn(max_history), loss_fn(model)
 
     def batch_loss(params, data, indices, step, rng):
+        rng, draw_rng = jax.random.split(rng)
         samples = data["samples"].take(indices)
-        if draw_subsequences:
-            rng, draw_rng = jax.random.split(rng)
-            start, target = histories.draw_subsequences(
-                draw_rng, samples.start, samples.target, max_history
-            )
-            samples = Samples(samples.user, start, target)
-        items, mask = histories.gather(data["items"], samples.start, samples.target, max_history)
-        losses = model.bind(params).losses(
-            data["semantic_ids"][items],
-            mask,
-            data["semantic_ids"][data["items"][samples.target]],
-            samples.user,
-            rng,
+        start, target = histories.draw_subsequences(
+            draw_rng, samples.start, samples.target, max_history
         )
-        return _summary(losses)
+        drawn = data | {"samples": Samples(samples.user, start, target)}
+        return loss(params, data, gather(drawn, jnp.arange(len(indices))), step, rng)
 
     return batch_loss
 
 
 def _summary(losses: jax.Array):
-    """Returns what a `train.LossFn` does, of losses [B, Q]."""
+    """Returns what a `LossFn` does, of losses [B, Q]."""
     levels = losses.mean(axis=0)  # [Q]
     metrics = {f"level_{level}_loss": loss for level, loss in enumerate(levels)}
     return levels.sum(), (metrics, None)

@@ -5,7 +5,7 @@ import time
 
 import jax.numpy as jnp
 
-from genrec_jax import checks, ranking, sharding, train
+from genrec_jax import checks, ranking, sharding, train_step
 from genrec_jax import plan as plan_lib
 from genrec_jax.data import corpus as corpus_lib
 from genrec_jax.data import datasets, packing
@@ -30,6 +30,7 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
         searchers.of_scorer(model, mesh, config.max_history, is_unseen),
         rows,
         lambda rng, _: model.init(rng),
+        packing.gather,
         loss_fn(model, packing.mean_targets(rows)),
         {},
         {},
@@ -49,16 +50,16 @@ def plan(config, workdir: pathlib.Path) -> list[plan_lib.Line]:
     return ranking.plan(config, corpus, model, rows, {})
 
 
-def loss_fn(model, mean_targets: float) -> train.LossFn:
-    """Returns the loss of a batch of rows: cross-entropy, about the mean over their targets.
+def loss_fn(model, mean_targets: float) -> train_step.LossFn:
+    """Returns the loss of a batch of `packing.gather`: cross-entropy.
 
-    It is divided by the mean number of targets of all rows, not of the batch, so that each target
-    has the same weight, however batches are drawn, accumulated or shared by devices.
+    It is about the mean over the targets: divided by the mean number of targets of all rows, not of
+    the batch, so that each target has the same weight, however batches are drawn, accumulated or
+    shared by devices.
     """
 
-    def batch_loss(params, data, indices, step, rng):
-        rows = data["samples"].take(indices)
-        losses = model.bind(params).losses(data["items"][rows.places], rows.segments, rng)
-        return jnp.sum(losses) / (len(indices) * mean_targets), ({}, None)
+    def batch_loss(params, data, batch, step, rng):
+        losses = model.bind(params).losses(batch["items"], batch["segments"], rng)
+        return jnp.sum(losses) / (len(losses) * mean_targets), ({}, None)
 
     return batch_loss

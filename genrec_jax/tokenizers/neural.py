@@ -4,7 +4,7 @@ import pathlib
 
 import jax
 
-from genrec_jax import checkpoint, optimizer, profiling, train
+from genrec_jax import checkpoint, optimizer, profiling, train, train_step
 from genrec_jax.models import layers
 from genrec_jax.quantizers import ema, kmeans, residual
 from genrec_jax.tokenizers import codecs
@@ -43,6 +43,7 @@ def fit(
         num_samples=len(data),
         batch_size=config.batch_size,
         packing=None,
+        gather=None,
         accumulation=config.accumulation,
         ema_decay=0.0,
         rules=rules(codec, config) if has_codebooks else None,
@@ -60,7 +61,7 @@ def fit(
     )
 
 
-def loss_fn(model: layers.Model, *, temperature=None, observes: bool = False) -> train.LossFn:
+def loss_fn(model: layers.Model, *, temperature=None, observes: bool = False) -> train_step.LossFn:
     """Returns the loss of a batch of items: reconstruction and quantisation, means over it.
 
     Args:
@@ -116,7 +117,7 @@ def _init_fn(model: layers.Model, codec: codecs.Codec, config):
     return init
 
 
-def rules(codec: codecs.Codec, config) -> train.Rules | None:
+def rules(codec: codecs.Codec, config) -> train_step.Rules | None:
     """Returns what gives dead codes a new start, and moves codebooks that learn by averages."""
     decay, reset_every = config.model.codebook_ema, config.reset_every
     if not decay and not reset_every:
@@ -143,4 +144,4 @@ def rules(codec: codecs.Codec, config) -> train.Rules | None:
     def start(params):
         return ema.start(params["codebooks"]) if decay else None
 
-    return train.Rules(start, after, reset, reset_every)
+    return train_step.Rules(start, after, reset, reset_every)

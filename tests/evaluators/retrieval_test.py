@@ -47,7 +47,7 @@ def world():
         return retrieval.Evaluator(
             searcher,
             mesh,
-            sharding.replicate(mesh, corpus.items),
+            corpus.items,
             unseen_share=unseen_share,
             longest_history=8,
             num_beams=NUM_BEAMS,

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from genrec_jax import sharding, train
+from genrec_jax import sharding, train_step
 from genrec_jax.quantizers import health
 from genrec_jax.tokenizers import neural
 from tests.parity import fixtures
@@ -120,7 +120,7 @@ def train_curve(fixture, dtype, weight_decay):
     model = fixtures.rqvae_model(meta)
     tx = optax.adamw(meta["lr"], *meta["betas"], eps=meta["eps"], weight_decay=weight_decay)
     mesh = sharding.one_device()
-    train_superbatch = train.make_train_superbatch(
+    train_superbatch = train_step.make_train_superbatch(
         neural.loss_fn(model), tx, mesh, accumulation=1, ema_decay=0.0, rules=None
     )
     params = fixtures.as_dtype(fixtures.rqvae_params(fixture.below("init/")), dtype)

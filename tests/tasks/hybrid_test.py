@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from configs import hybrid as config_lib
+from genrec_jax import train_step
 from genrec_jax.data import corpus as corpus_lib
 from genrec_jax.data import datasets, packing
 from genrec_jax.decoding import catalogue_tree
@@ -40,7 +41,8 @@ def test_the_loss_is_the_mean_over_all_targets_of_both_heads():
         backward_weight=0.25,
         label_smoothing=0.0,
     )
-    loss, (metrics, _) = jax.jit(loss_fn)(params, data, np.array([0, 1]), 0, None)
+    loss_fn = jax.jit(train_step.gathering(packing.gather, loss_fn))
+    loss, (metrics, _) = loss_fn(params, data, np.array([0, 1]), 0, None)
     totals = np.zeros(4)
     for history in ([0, 1, 2, 3], [2, 0]):
         items = np.array([history])

@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks import retrieval_training
 from configs import retrieval as retrieval_config
+from genrec_jax import train_step
 from genrec_jax.data import batches
 from genrec_jax.models import encoder_decoder
 from genrec_jax.tasks import retrieval
@@ -32,6 +33,19 @@ def batch(num_shards):
     )[0]
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_batches_are_gathered_alike_on_the_host(packed):
+    slots = batch(num_shards=2)
+    if not packed:
+        slots = slots[slots != batches.NOBODY]
+    gather = (retrieval.packed_gather_fn if packed else retrieval.gather_fn)(PAST)
+    on_device = jax.jit(gather)(jax.tree.map(jnp.asarray, DATA), slots)
+    on_host = gather(DATA, np.stack([slots, slots]))  # a superbatch of two steps
+    for name, expected in on_device.items():
+        assert isinstance(on_host[name], np.ndarray) and on_host[name].dtype == expected.dtype
+        np.testing.assert_array_equal(on_host[name], [expected, expected], name)
+
+
 @pytest.mark.parametrize("num_shards, use_separator", [(1, False), (4, True)])
 def test_losses_and_gradients_are_those_of_padded_histories(num_shards, use_separator):
     config = retrieval_config.get_config("smoke")
@@ -48,8 +62,10 @@ def test_losses_and_gradients_are_those_of_padded_histories(num_shards, use_sepa
 
         return jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
 
-    padded = retrieval.loss_fn(model, PAST, False)
-    packed = retrieval.packed_loss_fn(model, PAST, BATCH // num_shards)
+    padded = train_step.gathering(retrieval.gather_fn(PAST), retrieval.loss_fn(model))
+    packed = train_step.gathering(
+        retrieval.packed_gather_fn(PAST), retrieval.packed_loss_fn(model, BATCH // num_shards)
+    )
     expected = value_and_grad(padded, slots[slots != batches.NOBODY])
     found = value_and_grad(packed, jnp.asarray(slots))
     for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):

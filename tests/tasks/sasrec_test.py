@@ -8,6 +8,7 @@ import pytest
 from pyarrow import parquet
 
 from configs import sasrec as config_lib
+from genrec_jax import train_step
 from genrec_jax.data import corpus as corpus_lib
 from genrec_jax.data import datasets, packing
 from genrec_jax.errors import UserError
@@ -26,7 +27,8 @@ def test_the_loss_is_the_mean_over_all_targets():
     model = model_lib.from_config({"dtype": "auto", "model": settings}, 6)
     params = model.init(jax.random.key(0))
     data = {"items": CORPUS.items, "samples": rows}
-    loss_fn = jax.jit(sasrec.loss_fn(model, packing.mean_targets(rows)))
+    loss_fn = sasrec.loss_fn(model, packing.mean_targets(rows))
+    loss_fn = jax.jit(train_step.gathering(packing.gather, loss_fn))
     bound_scores = jax.jit(lambda *history: model.bind(params).scores(*history))
     loss, _ = loss_fn(params, data, np.array([0, 1]), 0, None)
     scores = []
@@ -48,6 +50,15 @@ def run(tmp_path_factory):
     config.optimizer.learning_rate = 5e-3
     config.model.update(dim=16, num_heads=1, hidden_dim=16, num_layers=1, dropout=0.1)
     return folder, config, sasrec.run(config, folder)
+
+
+def test_interactions_on_the_host_change_nothing(run, tmp_path):
+    _, config, metrics = run
+    config = config.copy_and_resolve_references()
+    config.interactions_on = "host"
+    found = sasrec.run(config, tmp_path)
+    for split in ("valid", "test", "test_new"):
+        assert found[f"{split}/ndcg@10"] == metrics[f"{split}/ndcg@10"]
 
 
 def test_a_run_beats_the_most_popular_items(run):
