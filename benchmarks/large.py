@@ -6,7 +6,7 @@
   of 768 random numbers (31 GB on each device) and batches of 65,536 over all devices: a step, and
   the codes of all items;
 * `histories`: `train.fit` of the retrieval model, as wide as RQ-VAE-Recommender's, on one device,
-  with batches of 1,024 packed samples of 90 M interactions that lie on the device or on the host;
+  with batches of 1,024 packed samples of 100 M interactions that lie on the device or on the host;
 * `model`: a step of a retrieval model of 18.8 G parameters, whose state and gradients are 280 GB in
   float32, split over all devices. Two H200 hold it.
 
@@ -81,7 +81,7 @@ def _histories(smoke: bool) -> Iterator[common.Case]:
     config.batch_size, config.steps_per_call = (16, 2) if smoke else (1_024, 50)
     if not smoke:
         config.model.dim = 384
-    data = retrieval_training.synthetic_data(*((300, 200) if smoke else (13_000_000, 1_000_000)))
+    data = retrieval_training.synthetic_data(*((300, 200) if smoke else (15_050_000, 1_000_000)))
     num_interactions = len(data["items"])
     for on_host in (False, True):
         case = retrieval_training.loop_case(config, data, packed=True, on_host=on_host)
