@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
@@ -143,9 +144,11 @@ def saved_steps(workdir: str | pathlib.Path) -> list[int]:
 
 
 def export(workdir: str | pathlib.Path, arrays: dict[str, Any], meta: dict) -> None:
-    """Writes `export/`: each entry of `arrays`, a pytree, as an item of its own, and `meta`."""
+    """Writes `export/`: each entry of `arrays`, a pytree, as an item of its own, and `meta`.
+
+    Each process writes what its devices have of the arrays, so all must call this.
+    """
     path = _export_path(workdir)
-    arrays = sharding.on_host(arrays)  # or they could be read with as many devices alone
     items = {name: ocp.args.StandardSave(tree) for name, tree in arrays.items()}
     with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
         checkpointer.save(
@@ -156,8 +159,16 @@ def export(workdir: str | pathlib.Path, arrays: dict[str, Any], meta: dict) -> N
     multihost_utils.sync_global_devices("the export is whole")
 
 
-def load_export(workdir: str | pathlib.Path, names: Iterable[str]) -> tuple[dict, dict]:
+def load_export(
+    workdir: str | pathlib.Path, names: Iterable[str], mesh: jax.sharding.Mesh | None = None
+) -> tuple[dict, dict]:
     """Returns the named arrays of an export, in host memory, and its `meta`.
+
+    Args:
+        workdir: of the run that exported them, on whatever devices.
+        names: of the entries.
+        mesh: on which `state` is to lie, as `sharding.of_tree` says, instead of in host memory: no
+            host reads more of it than its devices need.
 
     Raises:
         UserError: if there is no export in `workdir`, a file of it is missing or not what was
@@ -172,14 +183,23 @@ def load_export(workdir: str | pathlib.Path, names: Iterable[str]) -> tuple[dict
                 f"{workdir} is the run of another stage: it exports no {name}, only "
                 f"{', '.join(sorted(there - {'meta'}))}"
             )
+    items = {name: _restore(path / name, mesh if name == "state" else None) for name in names}
     with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
         restored = checkpointer.restore(
-            path,
-            ocp.args.Composite(
-                **{name: ocp.args.StandardRestore() for name in names}, meta=ocp.args.JsonRestore()
-            ),
+            path, ocp.args.Composite(**items, meta=ocp.args.JsonRestore())
         )
-    return {name: jax.device_get(restored[name]) for name in names}, restored["meta"]
+    return {name: restored[name] for name in names}, restored["meta"]
+
+
+def _restore(item: pathlib.Path, mesh: jax.sharding.Mesh | None) -> ocp.args.PyTreeRestore:
+    """Returns what Orbax wants, or it would look for the devices that the item was saved from."""
+    shapes = ocp.StandardCheckpointHandler().metadata(item).tree
+    if mesh is None:
+        args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes)
+    else:
+        places = sharding.of_tree(mesh, shapes)
+        args = jax.tree.map(lambda place: ocp.ArrayRestoreArgs(sharding=place), places)
+    return ocp.args.PyTreeRestore(restore_args=args)
 
 
 def _check_whole(workdir: str | pathlib.Path, path: pathlib.Path) -> set[str]:

@@ -1,7 +1,7 @@
 """Several processes that work on one run: they join, agree, and end together.
 
 All run the same program on the devices of all. Process 0 alone decides what depends on files, and
-writes them, but for checkpoints, of which each process writes its part.
+writes them, but for checkpoints and exports, of which each process writes its part.
 """
 
 import contextlib

@@ -10,9 +10,10 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
-from genrec_jax import distributed
+from genrec_jax import checkpoint, distributed
 
 ROOT = pathlib.Path(__file__).parents[1]
 # What each of the processes runs: `program` in the cluster, then nothing for as long as it lives.
@@ -48,6 +49,11 @@ codebooks = sharding.put(meshes[1], {"codebooks": np.arange(8).reshape(1, 4, 2)}
 whole = sharding.on_host(codebooks)["codebooks"].ravel()
 rows = sharding.on_host(sharding.spread_rows(meshes[0], np.arange(6)))
 print(json.dumps([shares, part.data.ravel().tolist(), whole.tolist(), rows.tolist()]))
+from genrec_jax import checkpoint
+checkpoint.export(folder, {"state": codebooks, "ids": np.arange(3)}, {})
+there, _ = checkpoint.load_export(folder, ["state", "ids"], meshes[1])
+(part,) = there["state"]["codebooks"].addressable_shards
+print(json.dumps([part.data.ravel().tolist(), there["ids"].tolist()]))
 distributed.check_same("another config", {"a": 1}, "-")
 distributed.check_same("other data", {"seed": index}, "let all share it")
 time.sleep(600)
@@ -98,8 +104,9 @@ def test_one_process_is_the_first_and_decides():
     distributed.check_same("other data", object, "-")
 
 
-def test_two_processes_agree_or_end():
-    (status, out, err), (other_status, other_out, other_err) = end(start(AGREE))
+def test_two_processes_agree_or_end(tmp_path):
+    program = f"folder = {str(tmp_path)!r}\n{AGREE}"
+    (status, out, err), (other_status, other_out, other_err) = end(start(program))
     assert json.loads(out[0]) == [{"of": [0, 0.1]}, True]
     assert json.loads(other_out[0]) == [{"of": [0, 0.1]}, False]
     (result, called), (other_result, other_called) = map(json.loads, (out[1], other_out[1]))
@@ -109,6 +116,14 @@ def test_two_processes_agree_or_end():
     assert (shares, other_shares) == ([[0, 2], [0, 1]], [[1, 2], [0, 1]])
     assert (part, other_part) == ([0, 1, 2, 3], [4, 5, 6, 7])
     assert wholes == other_wholes == [list(range(8)), list(range(6))]
+    assert [json.loads(lines[3]) for lines in (out, other_out)] == [
+        [[0, 1, 2, 3], [0, 1, 2]],
+        [[4, 5, 6, 7], [0, 1, 2]],
+    ]
+    exported, _ = checkpoint.load_export(tmp_path, ["state"])
+    np.testing.assert_array_equal(exported["state"]["codebooks"], np.arange(8).reshape(1, 4, 2))
+    written = [tmp_path / "export" / "state" / f"ocdbt.process_{n}" / "d" for n in range(2)]
+    assert all(any(folder.iterdir()) for folder in written)  # by each its own part
     assert status == other_status == 2
     reason = "process 1 has other data than process 0: let all share it"
     assert other_err == f"error: {reason}\n"

@@ -178,11 +178,19 @@ def test_every_split_trains_alike(stage):
 
 
 def test_an_export_of_split_arrays_is_read_anywhere(tmp_path):
-    mesh = sharding.make_mesh(1, 4)
-    tokens = np.arange(24, dtype=np.float32).reshape(8, 3)
-    checkpoint.export(tmp_path, {"state": sharding.put(mesh, {"tokens": tokens})}, {})
-    arrays, _ = checkpoint.load_export(tmp_path, ("state",))
-    np.testing.assert_array_equal(arrays["state"]["tokens"], tokens)
+    tokens, step = np.arange(24, dtype=np.float32).reshape(8, 3), np.int32(7)
+    state = sharding.put(sharding.make_mesh(2, 2), {"tokens": tokens}) | {"step": step}
+    arrays = {"state": state, "codes": np.arange(3)}
+    checkpoint.export(tmp_path, arrays, {})
+    there, _ = checkpoint.load_export(tmp_path, ("state", "codes"))
+    assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(there))
+    jax.tree.map(np.testing.assert_array_equal, there, arrays)
+    for mesh in (sharding.one_device(), sharding.make_mesh(1, 4)):
+        there, _ = checkpoint.load_export(tmp_path, ("state", "codes"), mesh)
+        assert isinstance(there["codes"], np.ndarray)
+        jax.tree.map(np.testing.assert_array_equal, there, arrays)
+        places = sharding.of_tree(mesh, state)
+        assert jax.tree.map(lambda leaf: leaf.sharding, there["state"]) == places
 
 
 def fake_mesh(process_of_device, num_model):
