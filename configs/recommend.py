@@ -10,6 +10,7 @@ changed.
 
 from ml_collections import ConfigDict, config_dict
 
+from configs import common
 from genrec_jax.errors import UserError
 
 
@@ -33,6 +34,7 @@ def get_config(arg: str = "") -> ConfigDict:
     # Of the places, at least, for items that training lacked; without one, the evaluation's.
     config.unseen_share = config_dict.placeholder(float)
     config.batch_size = 0  # histories at once; 0 for as many as in the run's evaluation
+    config.mesh = common.mesh()
     config.output = ""  # .jsonl or .parquet; default WORKDIR/recommendations.jsonl
     config.num_examples = 3
     return config

@@ -39,7 +39,7 @@ class Recommendations(NamedTuple):
 
 
 class Recommender:
-    """Searches the catalogue of a trained run with its model, on all devices of this process.
+    """Searches the catalogue of a trained run with its model, on the devices of a mesh.
 
     Calls are compiled for numbers and lengths of histories that are powers of two, so that few
     programs serve all calls.
@@ -51,8 +51,14 @@ class Recommender:
         item_ids, titles: of the catalogue, in its order.
     """
 
-    def __init__(self, arrays: dict[str, Any], meta: dict[str, Any], batch_size: int | None):
-        """Takes what `ranking` exports; `load` explains the rest."""
+    def __init__(
+        self,
+        arrays: dict[str, Any],
+        meta: dict[str, Any],
+        mesh: jax.sharding.Mesh,
+        batch_size: int | None,
+    ):
+        """Takes what `ranking` exports, its `state` on the mesh; `load` explains the rest."""
         self.config, self.corpus = meta["config"], meta["corpus"]
         self.interactions = meta["interactions"]
         self.item_ids, self.titles = meta["item_ids"], meta["titles"]
@@ -60,11 +66,11 @@ class Recommender:
         if self._batch_size < 1:
             raise UserError(f"batch_size={batch_size} must be at least 1")
         self._places = {item_id: place for place, item_id in enumerate(self.item_ids)}
-        self._mesh = sharding.make_mesh()
+        self._mesh = mesh
         self._unseen = meta.get("unseen_items")  # which runs of before do not say
         is_unseen = np.isin(np.arange(len(self.item_ids)), self._unseen or [])
         self._searcher = _searcher(arrays, meta, self._mesh, is_unseen)
-        self._params = sharding.replicate(self._mesh, arrays["state"]["params"])
+        self._params = arrays["state"]["params"]
 
     @classmethod
     def load(
@@ -73,6 +79,7 @@ class Recommender:
         batch_size: int | None = None,
         *,
         tokenizer: str | os.PathLike | None = None,
+        mesh: jax.sharding.Mesh | None = None,
     ) -> "Recommender":
         """Returns the recommender of a finished retrieval run.
 
@@ -80,7 +87,10 @@ class Recommender:
             directory: the run's folder.
             tokenizer: the folder of a run of configs/add_items.py, whose items are recommended too.
             batch_size: the most histories that are searched at once, rounded up to a multiple of
-                the devices; None for as many as the run's evaluation took.
+                the devices that share them; None for as many as the run's evaluation took.
+            mesh: the devices. A model that is too large for one is split by
+                `sharding.make_mesh(model=2)`, whatever it was trained on. None for all, the whole
+                model on each.
 
         Raises:
             UserError: if the folder is no finished retrieval run, its export is damaged, or the
@@ -93,7 +103,8 @@ class Recommender:
                 f"{directory} is a run of {task}, which recommends nothing: give the folder of a "
                 "run of configs/retrieval.py, configs/hybrid.py or configs/sasrec.py"
             )
-        arrays, meta = checkpoint.load_export(directory, _EXPORTS[task])
+        mesh = sharding.make_mesh() if mesh is None else mesh
+        arrays, meta = checkpoint.load_export(directory, _EXPORTS[task], mesh)
         if tokenizer is not None:
             if task != "retrieval":
                 raise UserError(
@@ -102,7 +113,7 @@ class Recommender:
                 )
             arrays["semantic_ids"], changes = _with_added_items(arrays, meta, tokenizer)
             meta = meta | changes
-        return cls(arrays, meta, batch_size)
+        return cls(arrays, meta, mesh, batch_size)
 
     def recommend(
         self,
@@ -185,7 +196,8 @@ class Recommender:
         if not exclude_history:  # only what the model reads is needed
             histories = [history[-self.config["max_history"] :] for history in histories]
         rows = min(self._batch_size, _power_of_two(len(histories)))
-        rows = -(-rows // self._mesh.size) * self._mesh.size
+        num_shards = self._mesh.shape["data"]
+        rows = -(-rows // num_shards) * num_shards
         length = _power_of_two(max(_SHORTEST, max(map(len, histories), default=0)))
         options = {
             "num_beams": min(max(self.config["eval"]["num_beams"], k), len(self.item_ids)),

@@ -162,9 +162,10 @@ def test_where_all_items_were_trained_on_there_is_nothing_to_reserve(world, tmp_
 
 def test_a_run_of_before_does_not_say_what_it_was_trained_on(world, tmp_path):
     World(tmp_path, CONFIG | {"eval": {"num_beams": NUM_BEAMS, "batch_size": 8}})
-    arrays, meta = checkpoint.load_export(tmp_path, ("state", "semantic_ids"))
+    mesh = sharding.make_mesh()
+    arrays, meta = checkpoint.load_export(tmp_path, ("state", "semantic_ids"), mesh)
     del meta["unseen_items"]
-    before = Recommender(arrays, meta, None)
+    before = Recommender(arrays, meta, mesh, None)
     plain = world.recommender.recommend(world.histories(), 5)
     assert before.recommend(world.histories(), 5) == plain
     with pytest.raises(
@@ -276,6 +277,19 @@ def test_another_batch_size(world):
     assert_same(results, *world.evaluate(NUM_BEAMS, False))
     with pytest.raises(UserError, match="batch_size=0 must be at least 1"):
         Recommender.load(world.folder, batch_size=0)
+
+
+def test_a_model_that_is_split_recommends_the_same(world):
+    expected = Recommender.load(world.folder, mesh=sharding.one_device())
+    expected = expected.recommend(world.histories(), NUM_BEAMS)
+    split = Recommender.load(world.folder, mesh=sharding.make_mesh(2, 2))
+    tokens = split._params["tokens"]
+    assert {shard.data.shape for shard in tokens.addressable_shards} == {(6, 8)}
+    assert_same(
+        split.recommend(world.histories(), NUM_BEAMS),
+        [best.item_ids for best in expected],
+        [np.array(best.scores) for best in expected],
+    )
 
 
 def test_user_tokens_need_the_users(tmp_path):

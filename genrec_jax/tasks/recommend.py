@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow
 from pyarrow import parquet
 
-from genrec_jax import checks, files, recommender
+from genrec_jax import checks, files, recommender, sharding
 from genrec_jax.data import corpus as corpus_lib
 from genrec_jax.data import datasets, history_files
 from genrec_jax.data.corpus import Corpus, Samples
@@ -55,7 +55,10 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
     output = pathlib.Path(config.output or workdir / "recommendations.jsonl")
     _check(config, output)
     trained = Recommender.load(
-        config.run, config.batch_size or None, tokenizer=config.tokenizer or None
+        config.run,
+        config.batch_size or None,
+        tokenizer=config.tokenizer or None,
+        mesh=sharding.make_mesh(**config.mesh.to_dict()),
     )
     if config.histories:
         users = _given_users(config, trained)
