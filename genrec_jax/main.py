@@ -28,7 +28,7 @@ _JOIN_SECONDS = flags.DEFINE_float("join_seconds", 300.0, "How long processes wa
 _ALIASES = {"config.data.items": "config.data.items_file"}  # config flags would find a method
 # Quick stages that read files which may change: computed each time.
 _REPEATED = ("recommend", "summary", "tokenizer_report", "profile_quantize")
-_FOR_SEVERAL = ("prepare", "embed", "tokenizer", "retrieval", "sasrec", "hybrid")
+_FOR_SEVERAL = ("prepare", "embed", "tokenizer", "retrieval", "sasrec", "hybrid", "recommend")
 
 
 def main(argv: list[str]) -> None:

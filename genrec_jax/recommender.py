@@ -41,6 +41,8 @@ class Recommendations(NamedTuple):
 class Recommender:
     """Searches the catalogue of a trained run with its model, on the devices of a mesh.
 
+    If these are of several processes, all must make the same calls, and all get the results.
+
     Calls are compiled for numbers and lengths of histories that are powers of two, so that few
     programs serve all calls.
 

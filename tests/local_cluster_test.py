@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
+from configs import recommend as recommend_config
 from genrec_jax import checkpoint
+from genrec_jax.tasks import recommend
 
 ROOT = pathlib.Path(__file__).parents[1]
 STEPS = 50
@@ -170,6 +172,23 @@ def test_one_checkpoint_gives_equal_ranks_in_one_and_in_two_processes(pair, tmp_
     for name in ("state", "semantic_ids"):
         arrays = [checkpoint.load_export(folder, [name])[0] for folder in (copy, workdir)]
         jax.tree.map(np.testing.assert_array_equal, *arrays)
+
+
+@pytest.mark.once
+def test_a_model_that_is_split_over_two_processes_recommends_the_same(pair, tmp_path):
+    workdir, _, _ = pair
+    settings = {"run": str(workdir), "k": 5}
+    arguments = ["--config=configs/recommend.py", *overrides(settings), "--config.mesh.model=2"]
+    run(2, tmp_path, arguments)
+    config = recommend_config.get_config()
+    config.update(settings | {"output": str(tmp_path / "expected.jsonl")})
+    recommend.run(config, tmp_path)
+    names = "recommendations.jsonl", "expected.jsonl"
+    found, expected = ((tmp_path / name).read_text().splitlines() for name in names)
+    assert len(found) == len(expected) == 120
+    for row, other in zip(map(json.loads, found), map(json.loads, expected), strict=True):
+        assert row.pop("scores") == pytest.approx(other.pop("scores"), abs=1e-5)
+        assert row == other
 
 
 @pytest.mark.once

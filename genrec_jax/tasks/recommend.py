@@ -2,6 +2,7 @@
 
 The output has a line (`.jsonl`) or row (`.parquet`) a user, with the lists `item_ids`, `scores`
 (log-probabilities) and `titles`, best first, but for the places that are reserved for unseen items.
+Of several processes, over which a large model may be split, the first writes it.
 """
 
 import contextlib
@@ -16,7 +17,7 @@ import numpy as np
 import pyarrow
 from pyarrow import parquet
 
-from genrec_jax import checks, files, recommender, sharding
+from genrec_jax import checks, distributed, files, recommender, sharding
 from genrec_jax.data import corpus as corpus_lib
 from genrec_jax.data import datasets, history_files
 from genrec_jax.data.corpus import Corpus, Samples
@@ -65,6 +66,9 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
     else:
         corpus, samples = _own_samples(config, trained)
         users = _own_users(corpus, samples)
+    distributed.check_same(
+        "other histories", files.digest(*users.histories), "let all read the same files"
+    )
     if config.scorer == "model":
         results = trained.stream(
             users.histories,
@@ -84,7 +88,8 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
         while chunk := list(itertools.islice(rows, _ROWS)):
             write(chunk)
             examples += chunk[: config.num_examples - len(examples)]
-    _write_examples(workdir, trained, users, examples)
+    if distributed.is_first():
+        _write_examples(workdir, trained, users, examples)
     return {
         "num_users": len(users.user_ids),
         "num_skipped_items": users.num_skipped,
@@ -199,6 +204,9 @@ def _baseline(config, corpus: Corpus, samples: Samples) -> Iterator[Recommendati
 @contextlib.contextmanager
 def _writing(output: pathlib.Path) -> Iterator[Write]:
     """Gives a function that appends rows to `output`, which is there once all are written."""
+    if not distributed.is_first():
+        yield lambda rows: None
+        return
     try:
         with files.replacing(output) as partial, _WRITERS[output.suffix](partial) as write:
             yield write
