@@ -190,14 +190,15 @@ def training_case(
         loss_fn, tx, mesh, accumulation=1, ema_decay=ema_decay, rules=None
     )
     replicated = sharding.replicated(mesh)
-    init_rng, indices_rng, rng = jax.device_put(jax.random.split(jax.random.key(0), 3), replicated)
+    init_rng, rng = jax.device_put(jax.random.split(jax.random.key(0)), replicated)
     state = train_step.new_state(
         mesh, lambda rng, _: init(rng), tx, None, ema_decay, init_rng, None
     )
     num_parameters = sum(leaf.size for leaf in jax.tree.leaves(state["params"]))
     data = jax.device_put(data, replicated)
     if superbatch is None:
-        superbatch = jax.random.randint(indices_rng, (num_steps, batch_size), 0, num_samples)
+        shape = num_steps, batch_size
+        superbatch = np.random.default_rng(0).integers(num_samples, size=shape, dtype=np.int32)
     superbatch = jax.device_put(superbatch, sharding.over_rows(mesh, row_axis=1))
 
     def call():
