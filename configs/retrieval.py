@@ -63,6 +63,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.plan = common.plan()
     config.profile = common.profile()
     config.optimizer = ConfigDict()
+    config.optimizer.name = "adamw"  # or "lamb"
     config.optimizer.learning_rate = 1e-3
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup_steps = 2_000

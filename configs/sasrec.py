@@ -49,6 +49,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.plan = common.plan()
     config.profile = common.profile()
     config.optimizer = ConfigDict()
+    config.optimizer.name = "adamw"  # or "lamb"
     config.optimizer.learning_rate = 2e-3
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup_steps = 200

@@ -1,4 +1,4 @@
-"""AdamW with clipping and a learning-rate schedule, all from the config."""
+"""AdamW or LAMB, with clipping and a learning-rate schedule, all from the config."""
 
 from typing import NamedTuple
 
@@ -8,12 +8,14 @@ import optax
 
 from genrec_jax.errors import UserError
 
+NAMES = {"adamw": optax.adamw, "lamb": optax.lamb}
 SCHEDULES = ("constant", "cosine", "inverse_sqrt")
 MINIMA = {"learning_rate": 0, "warmup_steps": 0, "weight_decay": 0, "clip_norm": 0}
 
 
 def make(
     *,
+    name: str,
     num_steps: int,
     learning_rate: float,
     schedule: str,
@@ -25,6 +27,9 @@ def make(
     """Returns the optimiser and its schedule (step -> learning rate).
 
     Args:
+        name: `adamw`, or `lamb` for large batches: the update of each array is as long, relative to
+            the learning rate, as the array itself (You et al., 2020,
+            https://arxiv.org/abs/1904.00962).
         num_steps: length of the run, for `cosine`.
         learning_rate: the highest.
         schedule: `constant`, `cosine` (down to `final_fraction` of the highest at the end), or
@@ -34,6 +39,10 @@ def make(
         weight_decay: of every parameter, as in RQ-VAE-Recommender.
         clip_norm: largest norm of the whole gradient; 0 for none.
     """
+    if name not in NAMES:
+        raise UserError(
+            f"--config.optimizer.name={name!r} is unknown: choose one of {', '.join(NAMES)}"
+        )
     warmup = max(warmup_steps, 1)
     if schedule == "constant":
         decay = optax.constant_schedule(learning_rate)
@@ -52,7 +61,7 @@ def make(
     if warmup_steps:
         ramp = optax.linear_schedule(0, learning_rate, warmup_steps)
         rate = optax.join_schedules([ramp, decay], [warmup_steps])
-    tx = optax.adamw(rate, weight_decay=weight_decay)
+    tx = NAMES[name](rate, weight_decay=weight_decay)
     if clip_norm:
         tx = optax.chain(_clip_by_norm(clip_norm), tx)
     return tx, rate

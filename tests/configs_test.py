@@ -41,6 +41,23 @@ def test_mistakes_in_the_argument(name):
         get(name, "beauty,toys")
 
 
+def test_large_batches_keep_the_number_of_samples():
+    small, large = get("retrieval", "beauty"), get("large_batch", "beauty,1024")
+    assert (small.batch_size, large.batch_size) == (256, 1024)
+    for of_steps in ("num_steps", "eval_every", "steps_per_call"):
+        assert large[of_steps] * 4 == small[of_steps]
+    assert large.optimizer.warmup_steps * 4 == small.optimizer.warmup_steps
+    assert large.optimizer.learning_rate == pytest.approx(2 * small.optimizer.learning_rate)
+    assert get("large_batch", "beauty").batch_size == 4096
+    for arg, message in (
+        ("beauty,115201", "batches of 115201 make less than 100 updates of .* 11520000 samples: "),
+        ("0", "give from 1 to 5120"),
+        ("8,9", "has 2 numbers: give one"),
+    ):
+        with pytest.raises(UserError, match=message):
+            get("large_batch", arg)
+
+
 @pytest.mark.parametrize("name", OF_A_RUN)
 def test_what_reads_a_run_takes_no_data_set(name):
     config = get(name)

@@ -8,6 +8,7 @@ from genrec_jax import optimizer
 from genrec_jax.errors import UserError
 
 SETTINGS = {
+    "name": "adamw",
     "num_steps": 110,
     "learning_rate": 2.0,
     "schedule": "constant",
@@ -40,6 +41,22 @@ def test_the_first_step_of_adamw():
     # Adam's first step is the sign of the gradient; decay is decoupled from it.
     expected = -0.1 * (np.array([1.0, -1.0]) + 0.5 * np.array([2.0, -4.0]))
     np.testing.assert_allclose(updates, expected, rtol=1e-4)
+
+
+def test_the_first_step_of_lamb():
+    settings = {"name": "lamb", "warmup_steps": 0, "learning_rate": 0.1, "weight_decay": 0.5}
+    tx, _ = optimizer.make(**SETTINGS | settings)
+    params = [jnp.array([2.0, -4.0]), jnp.array([0.0])]
+    updates, _ = tx.update([jnp.array([3.0, -0.01]), jnp.array([2.0])], tx.init(params), params)
+    # As AdamW's, (1, -1) + .5 (2, -4) = (2, -3), made as long as the parameters: sqrt(20 / 13).
+    expected = -0.1 * np.sqrt(20 / 13) * np.array([2.0, -3.0])
+    np.testing.assert_allclose(updates[0], expected, rtol=1e-3)
+    np.testing.assert_allclose(updates[1], [-0.1], rtol=1e-3)  # of no length: as it is
+
+
+def test_an_unknown_optimizer():
+    with pytest.raises(UserError, match=r"optimizer.name='adam' is unknown: choose one of adamw"):
+        optimizer.make(**SETTINGS | {"name": "adam"})
 
 
 def test_clipping_scales_the_whole_gradient():

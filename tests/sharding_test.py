@@ -127,6 +127,7 @@ def retrieval_losses(mesh):
 
 def steps(mesh, loss, model, data, num_samples, packing=None):
     tx, _ = optimizer.make(
+        name="adamw",
         num_steps=NUM_STEPS,
         learning_rate=1e-3,
         schedule="cosine",

@@ -31,6 +31,7 @@ def fit(workdir, scores=None, *, select=None, patience=0, num_steps=40, loss=los
     """Fits with an evaluation every ten steps, scripted by `scores` if they are given."""
     mesh = sharding.make_mesh()
     tx, schedule = optimizer.make(
+        name="adamw",
         num_steps=num_steps,
         learning_rate=0.05,
         schedule="cosine",
