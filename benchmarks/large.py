@@ -30,7 +30,7 @@ from genrec_jax.evaluators import tokenizer as evaluator
 from genrec_jax.tokenizers import codecs
 
 _ONLY = flags.DEFINE_list("only", None, "Which problems. Default: all.")
-_PART = 100_000  # items that are drawn at once
+_PARTS = 100  # in which random numbers are drawn
 
 
 def cases(smoke: bool) -> Iterator[common.Case]:
@@ -45,14 +45,14 @@ def cases(smoke: bool) -> Iterator[common.Case]:
 def _tokenizer(smoke: bool) -> Iterator[common.Case]:
     mesh, width = sharding.make_mesh(), quantization.SENTENCE_DIM
     config = quantization.tokenizer_config(smoke)
-    num_items = 2 * _PART if smoke else 10_000_000
+    num_items = 2_000 if smoke else 10_000_000
     if not smoke:
         config.model.codebook_size, config.batch_size, config.steps_per_call = 8_192, 65_536, 10
     embeddings = _random_embeddings(mesh, num_items, width)
     yield _of_each(tokenizer_training.step_case(config, embeddings, mesh), mesh)
     model, codec = codecs.NEURAL["rqvae"](config.model.to_dict(), width)
     params = jax.jit(model.init, out_shardings=sharding.replicated(mesh))(jax.random.key(0))
-    evaluate = evaluator.Evaluator(codec, embeddings, np.zeros(num_items, bool))
+    evaluate = evaluator.Evaluator(codec, embeddings, np.zeros(num_items, bool), mesh)
     yield quantization.encoding_case(
         f"codes of {common.short(num_items)} items",
         lambda: evaluate.assign(params).codes,
@@ -69,10 +69,11 @@ def _random_embeddings(mesh: jax.sharding.Mesh, num_items: int, width: int) -> j
 
     @functools.partial(jax.jit, out_shardings=sharding.replicated(mesh))
     def draw(rngs):
-        parts = jax.lax.map(lambda rng: jax.random.normal(rng, (_PART, width)), rngs)
+        shape = num_items // _PARTS, width
+        parts = jax.lax.map(lambda rng: jax.random.normal(rng, shape), rngs)
         return parts.reshape(num_items, width)
 
-    return draw(jax.random.split(jax.random.key(0), num_items // _PART))
+    return draw(jax.random.split(jax.random.key(0), _PARTS))
 
 
 def _histories(smoke: bool) -> Iterator[common.Case]:

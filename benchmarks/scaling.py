@@ -85,7 +85,8 @@ def _quantise(num_items: int, smoke: bool):
     model, codec = codecs.NEURAL["rqvae"](config.model.to_dict(), width)
     params = jax.jit(model.init)(jax.random.key(0))
     embeddings = jax.random.normal(jax.random.key(1), (num_items, width))
-    evaluate = tokenizer_evaluator.Evaluator(codec, embeddings, np.zeros(num_items, bool))
+    nobody, mesh = np.zeros(num_items, bool), sharding.one_device()
+    evaluate = tokenizer_evaluator.Evaluator(codec, embeddings, nobody, mesh)
     return functools.partial(evaluate.assign, params)
 
 

@@ -1,5 +1,6 @@
 """Semantic IDs of a whole catalogue, and the health of the tokenizer that gives them."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -10,7 +11,7 @@ from genrec_jax import losses, sharding
 from genrec_jax.quantizers import health, residual
 from genrec_jax.tokenizers.codecs import Codec
 
-_ROWS = 8192  # items a call
+_ROWS = 32_768  # items a call
 
 
 class Assignment(NamedTuple):
@@ -24,16 +25,32 @@ class Assignment(NamedTuple):
 class Evaluator:
     """Assigns codes to all items, in float32 at full precision whatever training used."""
 
-    def __init__(self, codec: Codec, embeddings: jax.Array, is_held_out: np.ndarray):
-        """`embeddings` [I, E]; `is_held_out` [I] bool, which items training does not see."""
+    def __init__(
+        self,
+        codec: Codec,
+        embeddings: jax.Array,
+        is_held_out: np.ndarray,
+        mesh: jax.sharding.Mesh,
+    ):
+        """Takes what all calls share.
+
+        Args:
+            codec: of the kind of tokenizer.
+            embeddings: [I, E].
+            is_held_out: [I] bool, which items training does not see.
+            mesh: the devices, which share the items of a call.
+        """
         self._codec = codec
         self._embeddings, self._is_held_out = embeddings, is_held_out
-        self._rows = min(_ROWS, len(embeddings))
+        num_shards = mesh.shape["data"]
+        self._rows = -(-min(_ROWS, len(embeddings)) // num_shards) * num_shards
         if codec.balanced_levels:  # codes depend on the other items of the call
             self._rows = codec.balanced_rows or len(embeddings)
 
-        @jax.jit
+        @functools.partial(jax.jit, out_shardings=sharding.replicated(mesh))
         def assign(params, rows):
+            if len(rows) % num_shards == 0:
+                rows = jax.lax.with_sharding_constraint(rows, sharding.over_rows(mesh))
             with jax.default_matmul_precision("highest"):
                 latents = codec.encode(params, rows)
                 quantized = residual.residual_quantize(

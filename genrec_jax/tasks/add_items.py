@@ -39,8 +39,9 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
     embeddings = embed_later(fitted, corpus, added, cache_dir, settings["embedder"], config.path)
     # Equal shares are those of a whole catalogue, so later items get the nearest codes.
     codec = codecs.from_config(settings, embeddings.shape[1])._replace(balanced_levels=())
-    rows = sharding.replicate(sharding.make_mesh(), embeddings)
-    evaluate = evaluator.Evaluator(codec, rows, np.zeros(len(added), bool))
+    mesh = sharding.make_mesh()
+    rows = sharding.replicate(mesh, embeddings)
+    evaluate = evaluator.Evaluator(codec, rows, np.zeros(len(added), bool), mesh)
     params = arrays["state"]["params"]
     assignment = evaluate.assign(params)
     popularity = corpus_lib.training_counts(corpus)[added]

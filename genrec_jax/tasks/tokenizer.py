@@ -71,7 +71,7 @@ def run(config, workdir: pathlib.Path, cache_dir: pathlib.Path | None = None) ->
     _check_categorical(embeddings, codec.num_categorical)
     if config.collisions == "reassign":
         collisions.check_room(corpus.num_items, codec.level_sizes)
-    evaluate = evaluator.Evaluator(codec, everything, is_held_out)
+    evaluate = evaluator.Evaluator(codec, everything, is_held_out, mesh)
     if is_neural:
         params, step, metrics = neural.fit(
             config,

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from genrec_jax import sharding
 from genrec_jax.evaluators import tokenizer
 from genrec_jax.quantizers import collisions
 from genrec_jax.tokenizers import codecs
@@ -16,7 +17,8 @@ def semantic_ids(fixture) -> np.ndarray:
     codec = codecs.of_model(fixtures.rqvae_model(meta), sizes)
     params = fixtures.rqvae_params(fixture.below("param/"))
     embeddings = fixture["x"]
-    evaluator = tokenizer.Evaluator(codec, embeddings, np.zeros(len(embeddings), bool))
+    nobody, mesh = np.zeros(len(embeddings), bool), sharding.one_device()
+    evaluator = tokenizer.Evaluator(codec, embeddings, nobody, mesh)
     codes = evaluator.assign(params).codes
     return collisions.append_extra_code(codes, np.zeros(len(codes)), size=0)
 

@@ -27,7 +27,7 @@ def train(workdir, stop_at=None, **changes):
     model, codec = codecs.NEURAL["rqvae"](config.model.to_dict(), 16)
     mesh = sharding.make_mesh()
     data = sharding.replicate(mesh, embeddings)
-    evaluate = evaluator.Evaluator(codec, data, np.zeros(len(data), bool))
+    evaluate = evaluator.Evaluator(codec, data, np.zeros(len(data), bool), mesh)
 
     def evaluate_or_stop(params):
         metrics = evaluate.run(params)
