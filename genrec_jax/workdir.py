@@ -14,6 +14,11 @@ from genrec_jax.errors import UserError
 _log = logging.getLogger(__name__)
 
 
+def cache_dir(config, workdir: pathlib.Path) -> pathlib.Path:
+    """Returns where a run finds prepared data and embeddings, which other runs may share."""
+    return pathlib.Path(config.cache_dir or workdir / "cache")
+
+
 def run_once(
     workdir: str | pathlib.Path,
     config: dict,

@@ -11,6 +11,7 @@ import time
 import numpy as np
 
 from genrec_jax import checkpoint, sharding
+from genrec_jax import workdir as workdir_lib
 from genrec_jax.data import corpus as corpus_lib
 from genrec_jax.data import datasets, embedders
 from genrec_jax.data.corpus import Corpus
@@ -30,7 +31,7 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
     settings = meta["config"]
     if settings["task"] != "tokenizer":
         raise UserError(f"{config.run} is a run of {settings['task']}, not of a tokenizer")
-    cache_dir = pathlib.Path(config.cache_dir or workdir / "cache")
+    cache_dir = workdir_lib.cache_dir(config, workdir)
     corpus = datasets.load(cache_dir, **config.data.to_dict())
     is_added = _find_added(config.run, meta["item_ids"], corpus)
     fitted = fitted_corpus(config.run, meta, cache_dir)

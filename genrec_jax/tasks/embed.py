@@ -2,13 +2,14 @@
 
 import pathlib
 
+from genrec_jax import workdir as workdir_lib
 from genrec_jax.data import corpus as corpus_lib
 from genrec_jax.data import datasets, embedders
 
 
 def run(config, workdir: pathlib.Path) -> dict[str, float]:
     """Embeds the catalogue into `config.cache_dir` and returns counts."""
-    cache_dir = pathlib.Path(config.cache_dir or workdir / "cache")
+    cache_dir = workdir_lib.cache_dir(config, workdir)
     corpus = datasets.load(cache_dir, **config.data.to_dict())
     embeddings = embedders.embed(corpus, cache_dir, **config.embedder.to_dict())
     return corpus_lib.summary(corpus) | {"embeddings/width": embeddings.shape[1]}

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from genrec_jax import checks, ranking, sharding, train_step
 from genrec_jax import plan as plan_lib
+from genrec_jax import workdir as workdir_lib
 from genrec_jax.data import corpus as corpus_lib
 from genrec_jax.data import datasets, embedders, packing
 from genrec_jax.decoding.catalogue_tree import CatalogueTree
@@ -32,7 +33,7 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
     """Trains the network, exports it and returns the metrics."""
     started = time.monotonic()
     _check(config)
-    cache_dir = pathlib.Path(config.cache_dir or workdir / "cache")
+    cache_dir = workdir_lib.cache_dir(config, workdir)
     corpus = datasets.load(cache_dir, **config.data.to_dict())
     tokenizer = tokenizer_task.load_or_make(config, corpus, workdir, cache_dir)
     content = embedders.embed(corpus, cache_dir, **config.embedder.to_dict())
@@ -78,7 +79,7 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
 
 def plan(config, workdir: pathlib.Path) -> list[plan_lib.Line]:
     """Returns the arrays of training the network, the catalogue's tree as large as it can be."""
-    cache_dir = pathlib.Path(config.cache_dir or workdir / "cache")
+    cache_dir = workdir_lib.cache_dir(config, workdir)
     corpus = datasets.load(cache_dir, **config.data.to_dict())
     content = embedders.embed(corpus, cache_dir, **config.embedder.to_dict())
     sizes, num_items = tokenizer_task.planned_level_sizes(config), corpus.num_items

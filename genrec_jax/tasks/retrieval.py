@@ -13,6 +13,7 @@ import numpy as np
 
 from genrec_jax import checks, ranking, sharding, train_step
 from genrec_jax import plan as plan_lib
+from genrec_jax import workdir as workdir_lib
 from genrec_jax.data import batches, datasets, histories
 from genrec_jax.data import corpus as corpus_lib
 from genrec_jax.data.corpus import Samples
@@ -48,7 +49,7 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
     checks.needs(config, "packed", _PACKED_NEEDS, instead=False)
     if config.interactions_on == "host":
         checks.needs(config, "interactions_on", {"samples": "prefixes"}, instead="devices")
-    cache_dir = pathlib.Path(config.cache_dir or workdir / "cache")
+    cache_dir = workdir_lib.cache_dir(config, workdir)
     corpus = datasets.load(cache_dir, **config.data.to_dict())
     tokenizer = tokenizer_task.load_or_make(config, corpus, workdir, cache_dir)
     semantic_ids, level_sizes = tokenizer.semantic_ids, tokenizer.level_sizes
@@ -89,7 +90,7 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
 
 def plan(config, workdir: pathlib.Path) -> list[plan_lib.Line]:
     """Returns the arrays of training the encoder-decoder."""
-    cache_dir = pathlib.Path(config.cache_dir or workdir / "cache")
+    cache_dir = workdir_lib.cache_dir(config, workdir)
     corpus = datasets.load(cache_dir, **config.data.to_dict())
     sizes = tokenizer_task.planned_level_sizes(config)
     model = encoder_decoder.from_config(config.to_dict(), sizes)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from genrec_jax import checks, ranking, sharding, train_step
 from genrec_jax import plan as plan_lib
+from genrec_jax import workdir as workdir_lib
 from genrec_jax.data import corpus as corpus_lib
 from genrec_jax.data import datasets, packing
 from genrec_jax.evaluators import searchers
@@ -20,7 +21,7 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
     started = time.monotonic()
     ranking.check(config, _MINIMA)
     checks.stack(config, "model")
-    cache_dir = pathlib.Path(config.cache_dir or workdir / "cache")
+    cache_dir = workdir_lib.cache_dir(config, workdir)
     corpus = datasets.load(cache_dir, **config.data.to_dict())
     model = sasrec.from_config(config.to_dict(), corpus.num_items)
     mesh = sharding.make_mesh(**config.mesh.to_dict())
@@ -43,7 +44,7 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
 
 def plan(config, workdir: pathlib.Path) -> list[plan_lib.Line]:
     """Returns the arrays of training SASRec."""
-    cache_dir = pathlib.Path(config.cache_dir or workdir / "cache")
+    cache_dir = workdir_lib.cache_dir(config, workdir)
     corpus = datasets.load(cache_dir, **config.data.to_dict())
     rows = packing.pack(corpus.offsets[:-1], corpus.splits.train_ends, config.row_length)
     model = sasrec.from_config(config.to_dict(), corpus.num_items)

@@ -51,7 +51,7 @@ def run(config, workdir: pathlib.Path, cache_dir: pathlib.Path | None = None) ->
     """Makes a tokenizer, exports its semantic IDs and returns the metrics."""
     started = time.monotonic()
     _check(config)
-    cache_dir = pathlib.Path(cache_dir or config.cache_dir or workdir / "cache")
+    cache_dir = cache_dir or workdir_lib.cache_dir(config, workdir)
     corpus = datasets.load(cache_dir, **config.data.to_dict())
     is_held_out = _hold_out(corpus.num_items, config.held_out_share, config.seed) | corpus.is_cold
     _check_num_items(config, int((~is_held_out).sum()))
@@ -115,7 +115,7 @@ def run(config, workdir: pathlib.Path, cache_dir: pathlib.Path | None = None) ->
 
 def plan(config, workdir: pathlib.Path) -> list[plan_lib.Line]:
     """Returns the arrays of training a tokenizer, of configs/rqvae.py or configs/fsq.py."""
-    cache_dir = pathlib.Path(config.cache_dir or workdir / "cache")
+    cache_dir = workdir_lib.cache_dir(config, workdir)
     corpus = datasets.load(cache_dir, **config.data.to_dict())
     embeddings = embedders.embed(corpus, cache_dir, **config.embedder.to_dict())
     model, codec = codecs.NEURAL[config.name](config.model.to_dict(), embeddings.shape[1])
