@@ -5,9 +5,10 @@
 The number is the samples of an update, over all devices; without it 4,096, and 512 for `smoke`.
 What configs/retrieval.py counts in updates (their number, the warm-up, how often it evaluates)
 keeps its number of samples. The learning rate grows with the square root of the batch, the rule for
-Adam (Malladi et al., 2022, https://arxiv.org/abs/2205.10287), and LAMB, see
-genrec_jax/optimizer.py, takes it. A few updates in a row may be left out if they are not finite.
-The tokenizer is that of configs/retrieval.py: its batches are small, and it takes seconds.
+Adam (Malladi et al., 2022, https://arxiv.org/abs/2205.10287), and is three times as high for LAMB,
+see genrec_jax/optimizer.py: AdamW learns much less from such batches (docs/results.md). A few
+updates in a row may be left out if they are not finite. The tokenizer is that of
+configs/retrieval.py: its batches are small, and it takes seconds.
 """
 
 import math
@@ -19,6 +20,7 @@ from genrec_jax.errors import UserError
 
 _BATCH_SIZE, _SMOKE_BATCH_SIZE = 4_096, 512
 _FEWEST_STEPS = 100
+_LAMB_RATE = 3  # times that of AdamW
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -39,6 +41,7 @@ def get_config(arg: str = "") -> ConfigDict:
         )
     scale(config, batch_size)
     config.optimizer.name = "lamb"
+    config.optimizer.learning_rate *= _LAMB_RATE
     config.skip_nonfinite = 3
     return config
 

@@ -47,7 +47,7 @@ def test_large_batches_keep_the_number_of_samples():
     for of_steps in ("num_steps", "eval_every", "steps_per_call"):
         assert large[of_steps] * 4 == small[of_steps]
     assert large.optimizer.warmup_steps * 4 == small.optimizer.warmup_steps
-    assert large.optimizer.learning_rate == pytest.approx(2 * small.optimizer.learning_rate)
+    assert large.optimizer.learning_rate == pytest.approx(6 * small.optimizer.learning_rate)
     assert get("large_batch", "beauty").batch_size == 4096
     for arg, message in (
         ("beauty,115201", "batches of 115201 make less than 100 updates of .* 11520000 samples: "),
