@@ -110,13 +110,16 @@ def clusters(dataset: str, smoke: bool) -> ConfigDict:
 def embedder(smoke: bool) -> ConfigDict:
     """Returns how items become vectors."""
     config = ConfigDict()
-    # One of "lsa", "minilm", "collaborative" and "precomputed", or several, with commas between,
-    # side by side.
+    # One of "lsa", "minilm", "sentence_t5", "collaborative" and "precomputed", or several, with
+    # commas between, side by side.
     config.name = "lsa,collaborative"
     config.weights = ()  # of several: their shares of the squared distances; empty for equal ones
     config.dim = 64 if smoke else 128  # of `lsa`: of what many texts share
     config.remainder_dim = 32  # of `lsa`: of what that leaves out
     config.collaborative_dim = 64  # of `collaborative`: of who had which items, in training alone
+    config.model = (
+        "sentence-transformers/sentence-t5-base"  # of `sentence_t5`: any such, or a folder
+    )
     config.path = ""  # of `precomputed`
     config.standardize = True
     config.seed = 0  # of `lsa` and `collaborative`

