@@ -8,13 +8,12 @@ from genrec_jax import distributed
 from genrec_jax.data import builder, cold_start, splits
 from genrec_jax.data.corpus import Corpus
 from genrec_jax.data.records import Source
-from genrec_jax.data.sources import amazon, files, movielens, synthetic, tables
+from genrec_jax.data.sources import files, synthetic, tables
 from genrec_jax.errors import UserError
 
 # Where each set lies below GENREC_DATA_DIR; `files`, which may be tables, has no place of its own.
 FOLDERS = {
     "beauty": "amazon2014-beauty",
-    "movielens": "movielens-latest-small",
     "sports": "amazon2014-sports",
     "toys": "amazon2014-toys",
     "files": None,
@@ -52,8 +51,7 @@ def load(
     Args:
         cache_dir: holds prepared data sets; any number of runs may share it.
         dataset: one of `NAMES`.
-        dir: the folder of the data set, in the compact format or as Amazon reviews or MovieLens are
-            published. If empty, it is looked for in the
+        dir: the folder of the data set in the compact format. If empty, it is looked for in the
             folder that the environment variable GENREC_DATA_DIR names.
         items_file, interactions, item_id, user_id, time, text, k_core: the arguments of
             `tables.source`, from which `files` is read if the first two are given instead of `dir`.
@@ -69,17 +67,15 @@ def load(
         "items": items_file,
         "interactions": interactions,
         "text": text,
+        "k_core": k_core,
     }
     _check_tables(dataset, dir, of_tables)
-    if k_core < 0 or (k_core and dataset == "synthetic"):
-        raise UserError(f"--config.data.k_core={k_core} must be at least 0, and 0 for synthetic")
     if dataset == "synthetic":
         source = synthetic.source(**synthetic_shop)
     elif items_file:
-        columns = {"item_id": item_id, "user_id": user_id, "time": time}
-        source = tables.source(**columns, **of_tables, k_core=k_core)
+        source = tables.source(item_id=item_id, user_id=user_id, time=time, **of_tables)
     else:
-        source = _files(dataset, dir, k_core)
+        source = _files(dataset, dir)
     prepared = pathlib.Path(cache_dir) / "prepared"
     corpus = builder.load(
         distributed.first_before_others(lambda: builder.prepare(source, prepared))
@@ -134,7 +130,7 @@ def _check_tables(dataset: str, directory: str, of_tables: dict[str, str | int])
             )
 
 
-def _files(dataset: str, directory: str, k_core: int) -> Source:
+def _files(dataset: str, directory: str) -> Source:
     root = os.environ.get("GENREC_DATA_DIR")
     if not directory and root and FOLDERS[dataset]:
         directory = os.path.join(root, FOLDERS[dataset])
@@ -145,21 +141,4 @@ def _files(dataset: str, directory: str, k_core: int) -> Source:
         else:
             remedy += "its tables by --config.data.items and --config.data.interactions"
         raise UserError(f"no place known for the data set {dataset}: {remedy}")
-    return _folder(pathlib.Path(directory), dataset, k_core)
-
-
-def _folder(directory: pathlib.Path, dataset: str, k_core: int) -> Source:
-    """Returns the data set in a folder, whose files say what their format is."""
-    if not directory.is_dir():
-        raise UserError(
-            f"no folder {directory}: give the folder of one data set by --config.data.dir"
-        )
-    for published in (movielens, amazon):
-        if published.layout(directory):
-            return published.source(directory, dataset, k_core)
-    if k_core:
-        raise UserError(
-            f"--config.data.k_core={k_core} is for tables, reviews and ratings: leave it out for a "
-            "folder in the compact format"
-        )
     return files.source(directory, dataset)

@@ -1,8 +1,8 @@
 """What a source of data yields, before anything is stored.
 
-An item record is a dict with `item_id` (str) and any of `title`, `brand`, `price`, `description`
-(str), `categories` (list of paths, each a list of str, coarse to fine; the first one that is not
-empty is what the corpus keeps) and `text` (str, used as it is instead of the template).
+An item record is a dict with `item_id` (str) and any of `title`, `brand` (str), `categories`
+(list of paths, each a list of str, coarse to fine; the first one that is not empty is what the
+corpus keeps) and `text` (str, used as it is instead of the template).
 A user record is a dict with `user_id` (str), `items` (list of positions in the list of items,
 oldest first) and `times` (list of int of the same length, -1 where unknown, or empty).
 """

@@ -151,8 +151,7 @@ def test_other_settings_are_another_prepared_data_set(tmp_path):
             {"interactions": "i.csv"},
             r"data.interactions is for tables, and .*beauty",
         ),
-        ("synthetic", "", {"k_core": 5}, r"data.k_core=5 must be at least 0, and 0 for synthetic"),
-        ("files", "/nowhere", {}, r"no folder /nowhere: .*--config.data.dir"),
+        ("synthetic", "", {"k_core": 5}, r"data.k_core is for tables.*: choose the data set files"),
         (
             "files",
             "x",
@@ -172,6 +171,7 @@ def test_other_settings_are_another_prepared_data_set(tmp_path):
             {"interactions": "j.csv"},
             r"interactions is given without .*data.items: ",
         ),
+        ("files", "", {"k_core": 5}, r"data.k_core is given without --config.data.items"),
     ],
 )
 def test_settings_of_tables_in_part_or_elsewhere(tmp_path, dataset, folder, changes, message):

@@ -19,7 +19,6 @@ from genrec_jax.data.records import Records, Source
 from genrec_jax.data.text_files import json_lines, lines
 from genrec_jax.errors import UserError
 
-_FIELDS = ("item_id", "title", "brand", "categories", "text")
 _ITEMS, _SEQUENCES, _TIMESTAMPS = "items.jsonl", "sequences.txt", "timestamps.txt"
 
 
@@ -27,17 +26,16 @@ def source(directory: str, name: str) -> Source:
     """Returns the data set in `directory`.
 
     Raises:
-        UserError: if one of its files is missing, or, while reading, at the first
+        UserError: if the folder or one of its files is missing, or, while reading, at the first
             line that is not in the format.
     """
     root = pathlib.Path(directory)
+    if not root.is_dir():
+        raise UserError(f"no folder {root}: give the folder of one data set by --config.data.dir")
     paths = {file: _find(root, file) for file in (_ITEMS, _SEQUENCES, _TIMESTAMPS)}
     for file in (_ITEMS, _SEQUENCES):
         if paths[file] is None:
-            raise UserError(
-                f"{root} has no {file} or {file}.gz, which the compact format needs, nor are its "
-                "files those of Amazon or MovieLens"
-            )
+            raise UserError(f"{root} has no {file} or {file}.gz, which the compact format needs")
     return Source(name, _hash(paths.values()), lambda: _read(paths))
 
 
@@ -67,7 +65,7 @@ def _items(path: pathlib.Path) -> Iterator[dict]:
     for number, item in json_lines(path):
         if not isinstance(item, dict) or item.get("item_id") is None:
             raise UserError(f"{path}:{number}: each line must be a JSON object with an item_id")
-        item = {field: item[field] for field in _FIELDS if item.get(field) is not None}
+        item = {field: value for field, value in item.items() if value is not None}
         _check_fields(item, f"{path}:{number}")
         item["item_id"] = table_files.value_as_text(item["item_id"])
         first = seen.setdefault(item["item_id"], number)

@@ -126,6 +126,8 @@ def test_a_gzip_file_that_was_cut_off(tmp_path):
 
 
 def test_missing_folders_and_files(tmp_path):
+    with pytest.raises(UserError, match=r"no folder .*nowhere: .*--config.data.dir"):
+        files.source(str(tmp_path / "nowhere"), "shop")
     with pytest.raises(UserError, match=r"has no items.jsonl or items.jsonl.gz"):
         files.source(str(tmp_path), "shop")
     (tmp_path / "items.jsonl").write_text('{"item_id": "a"}\n')
