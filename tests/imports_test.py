@@ -11,7 +11,8 @@ ROOT = pathlib.Path(__file__).parents[1]
 ORDER = """
 errors checks files lookup xla preemption loss_watch lifeline clusters distributed
 data.records data.splits data.corpus data.cold_start data.text data.histories
-data.k_core data.text_files data.table_files data.sources
+data.k_core data.events data.text_files data.event_files data.table_files data.product_fields
+data.sources
 data.builder data.datasets data.history_files data.embedding_files data.sentence_encoders
 data.embedders data.packing data.batches
 quantizers.sinkhorn quantizers.vector quantizers.hopper quantizers.tpu quantizers.kernels

@@ -54,6 +54,8 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder):
                 }
             ),
             disable_shuffling=True,  # the order of the items is the catalogue's
+            citation=self._source.citation,
+            homepage=self._source.homepage,
             metadata=tfds.core.MetadataDict(),
         )
 

@@ -8,14 +8,17 @@ from genrec_jax import distributed
 from genrec_jax.data import builder, cold_start, splits
 from genrec_jax.data.corpus import Corpus
 from genrec_jax.data.records import Source
-from genrec_jax.data.sources import files, synthetic, tables
+from genrec_jax.data.sources import amazon, files, movielens, synthetic, tables
 from genrec_jax.errors import UserError
 
-# Where each set lies below GENREC_DATA_DIR; `files`, which may be tables, has no place of its own.
+# Where each set lies below GENREC_DATA_DIR. `amazon` is any category, and `files` any folder in the
+# compact format, or tables: they have no place of their own, nor has MovieLens, of any edition.
 FOLDERS = {
     "beauty": "amazon2014-beauty",
     "sports": "amazon2014-sports",
     "toys": "amazon2014-toys",
+    "amazon": None,
+    "movielens": None,
     "files": None,
 }
 NAMES = ("synthetic", *FOLDERS)
@@ -39,6 +42,7 @@ def load(
     time: str,
     text: str,
     k_core: int,
+    max_bad_lines: int,
     synthetic_shop: dict[str, int],
     split: str,
     valid_share: float,
@@ -51,10 +55,15 @@ def load(
     Args:
         cache_dir: holds prepared data sets; any number of runs may share it.
         dataset: one of `NAMES`.
-        dir: the folder of the data set in the compact format. If empty, it is looked for in the
-            folder that the environment variable GENREC_DATA_DIR names.
-        items_file, interactions, item_id, user_id, time, text, k_core: the arguments of
-            `tables.source`, from which `files` is read if the first two are given instead of `dir`.
+        dir: the folder of the data set: `files` in the compact format, `movielens` as GroupLens has
+            it, the others as Amazon reviews are published, or in the compact format. If empty, it
+            is looked for in the folder that the environment variable GENREC_DATA_DIR names.
+        items_file, interactions, item_id, user_id, time, text: arguments of `tables.source`, from
+            which `files` is read if the first two are given instead of `dir`.
+        k_core: of tables, and of Amazon's and GroupLens's files: how many events each user and each
+            item must have; 0 for no such rule.
+        max_bad_lines: of Amazon's and GroupLens's files: how many lines may be left out because
+            they cannot be read.
         synthetic_shop: the arguments of `synthetic.source`.
         split: one of `splits.NAMES`.
         valid_share, test_share: the arguments of `splits.temporal`.
@@ -63,19 +72,19 @@ def load(
     _check_split(split, valid_share, test_share)
     _check_cold(cold_share, cold_seed)
     check_name(dataset)
-    of_tables = {
-        "items": items_file,
-        "interactions": interactions,
-        "text": text,
-        "k_core": k_core,
-    }
+    of_tables = {"items": items_file, "interactions": interactions, "text": text}
     _check_tables(dataset, dir, of_tables)
+    of_raw_files = {"k_core": k_core, "max_bad_lines": max_bad_lines}
     if dataset == "synthetic":
+        _check_none(of_raw_files, "the data set synthetic is generated")
         source = synthetic.source(**synthetic_shop)
     elif items_file:
-        source = tables.source(item_id=item_id, user_id=user_id, time=time, **of_tables)
+        _check_none({"max_bad_lines": max_bad_lines}, "tables are read whole")
+        source = tables.source(
+            item_id=item_id, user_id=user_id, time=time, k_core=k_core, **of_tables
+        )
     else:
-        source = _files(dataset, dir)
+        source = _folder(dataset, _place(dataset, dir), of_raw_files)
     prepared = pathlib.Path(cache_dir) / "prepared"
     corpus = builder.load(
         distributed.first_before_others(lambda: builder.prepare(source, prepared))
@@ -130,15 +139,40 @@ def _check_tables(dataset: str, directory: str, of_tables: dict[str, str | int])
             )
 
 
-def _files(dataset: str, directory: str) -> Source:
+def _check_none(settings: dict[str, int], reason: str) -> None:
+    """Raises UserError for the first setting that is given, though it has no meaning here."""
+    for name, value in settings.items():
+        if value:
+            raise UserError(f"--config.data.{name}={value}: {reason}: leave it out")
+
+
+def _place(dataset: str, directory: str) -> str:
+    """Returns the folder of a data set."""
     root = os.environ.get("GENREC_DATA_DIR")
     if not directory and root and FOLDERS[dataset]:
         directory = os.path.join(root, FOLDERS[dataset])
-    if not directory:
-        remedy = "give its folder by --config.data.dir, or "
-        if FOLDERS[dataset]:
-            remedy += f"the folder that holds {FOLDERS[dataset]}/ by GENREC_DATA_DIR"
-        else:
-            remedy += "its tables by --config.data.items and --config.data.interactions"
-        raise UserError(f"no place known for the data set {dataset}: {remedy}")
+    if directory:
+        return directory
+    remedy = "give its folder by --config.data.dir"
+    if FOLDERS[dataset]:
+        remedy += f", or the folder that holds {FOLDERS[dataset]}/ by GENREC_DATA_DIR"
+        remedy += f"; to get it, download {amazon.P5_ADDRESS} and unpack it"
+    elif dataset == "files":
+        remedy += ", or its tables by --config.data.items and --config.data.interactions"
+    else:
+        address = movielens.ADDRESS if dataset == "movielens" else amazon.ADDRESSES
+        remedy += f"; to get it, download {address} and unpack it"
+    raise UserError(f"no place known for the data set {dataset}: {remedy}")
+
+
+def _folder(dataset: str, directory: str, settings: dict[str, int]) -> Source:
+    """Returns the data set in a folder, in whichever of the data set's layouts it is."""
+    for name, value in settings.items():
+        if value < 0:
+            raise UserError(f"--config.data.{name}={value} must be at least 0")
+    if dataset == "movielens":
+        return movielens.source(directory, dataset, **settings)
+    if dataset != "files" and not files.is_in(directory):
+        return amazon.source(directory, dataset, **settings)
+    _check_none(settings, f"{directory} is read in the compact format, as it is")
     return files.source(directory, dataset)

@@ -2,7 +2,7 @@
 
 An item record is a dict with `item_id` (str) and any of `title`, `brand` (str), `categories`
 (list of paths, each a list of str, coarse to fine; the first one that is not empty is what the
-corpus keeps) and `text` (str, used as it is instead of the template).
+corpus keeps), `price`, `description` (str) and `text` (str, used as it is instead of the template).
 A user record is a dict with `user_id` (str), `items` (list of positions in the list of items,
 oldest first) and `times` (list of int of the same length, -1 where unknown, or empty).
 """
@@ -22,9 +22,12 @@ class Records(NamedTuple):
 class Source(NamedTuple):
     """A data set that has not been read yet.
 
-    `content_hash` is known without reading the records and changes whenever they would.
+    `content_hash` is known without reading the records and changes whenever they would. `citation`
+    and `homepage` say whose the data are, and are kept with them.
     """
 
     name: str
     content_hash: str
     read: Callable[[], Records]
+    citation: str = ""
+    homepage: str = ""

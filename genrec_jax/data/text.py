@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-TEMPLATE_VERSION = "title-brand-categories/1"
+TEMPLATE_VERSION = "title-brand-categories-price-description/2"
 
 
 def sentence(item: dict) -> str:
@@ -18,6 +18,8 @@ def sentence(item: dict) -> str:
         "title": item.get("title", ""),
         "brand": item.get("brand", ""),
         "categories": join_names(names),
+        "price": item.get("price", ""),
+        "description": item.get("description", ""),
     }
     return join_fields(fields)
 

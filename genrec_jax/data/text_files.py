@@ -1,18 +1,46 @@
 """Text files, UTF-8, plain or gzipped (`.gz`)."""
 
+import ast
 import contextlib
 import gzip
 import json
+import logging
 import pathlib
 import re
+import warnings
 import zlib
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
+import rich.console
+import rich.progress
+
 from genrec_jax.errors import UserError
 
 _MAX_DEPTH = 100  # of JSON, so that recursion over it ends
+_MAX_LITERAL_CHARS = 1 << 20
 _MAY_BE_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+_BLOCK_BYTES = 1 << 23
+_log = logging.getLogger(__name__)
+
+
+class BadLines:
+    """The lines of a data set that are left out because they cannot be read, up to a limit."""
+
+    def __init__(self, limit: int):
+        self.limit, self.num = limit, 0
+
+    def add(self, path: pathlib.Path, number: int, reason: object) -> None:
+        """Counts a line and warns of it, or raises UserError if it is one too many."""
+        self.num += 1
+        message = f"{path}:{number}: {reason}"
+        if self.num <= self.limit:
+            _log.warning("%s: left out", message)
+            return
+        raise UserError(
+            f"{message}: correct or remove the line, or have up to {self.num} bad lines left out "
+            f"by --config.data.max_bad_lines={self.num}"
+        )
 
 
 def lines(path: pathlib.Path) -> Iterator[tuple[int, str]]:
@@ -28,6 +56,72 @@ def all_lines(path: pathlib.Path) -> Iterator[str]:
                 yield line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
                 raise UserError(f"{path}:{number}: not UTF-8: {error}: save it as UTF-8") from error
+
+
+def blocks(path: pathlib.Path) -> Iterator[tuple[int, bytes]]:
+    """Yields the file in pieces of whole lines, each with the number of its first line, from 1.
+
+    A bar shows how much of the file is read, if there is a terminal.
+    """
+    first, rest = 1, b""
+    with open_binary(path, bar=True) as file:
+        while data := file.read(_BLOCK_BYTES):
+            head, newline, tail = data.rpartition(b"\n")
+            if newline:
+                block = rest + head + newline
+                yield first, block.removeprefix(b"\xef\xbb\xbf") if first == 1 else block
+                first += block.count(b"\n")
+                rest = tail
+            else:
+                rest += tail
+    if rest:
+        yield first, rest.removeprefix(b"\xef\xbb\xbf") if first == 1 else rest
+
+
+def binary_lines(path: pathlib.Path) -> Iterator[tuple[int, bytes]]:
+    """Yields the lines that are not blank, with their numbers from 1, and shows a bar."""
+    for first, block in blocks(path):
+        yield from numbered_lines(first, block)
+
+
+def numbered_lines(first: int, block: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yields the lines of a block that are not blank, with their numbers."""
+    for number, line in enumerate(block.split(b"\n"), first):
+        if line.strip():
+            yield number, line
+
+
+def parse_record(line: bytes) -> dict[str, Any]:
+    """Returns the object in a line of JSON, or else the dictionary in one that Python has printed.
+
+    The latter is read as a literal and never evaluated; Python itself refuses brackets over 200
+    deep.
+
+    Raises:
+        ValueError: with what is wrong, if the line is neither.
+    """
+    try:
+        text = line.decode().strip()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8: {error}") from error
+    # Nearly all lines that Python has printed begin with a name in single quotes.
+    value = _parse_literal(text) if text.startswith("{'") else _parse(text)
+    if not isinstance(value, dict):
+        raise ValueError("not an object of JSON, nor a dictionary of Python")
+    return value
+
+
+def _parse_literal(text: str) -> Any:
+    if len(text) > _MAX_LITERAL_CHARS:
+        raise ValueError(f"over {_MAX_LITERAL_CHARS} characters long")
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of backslashes that escape nothing
+            value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+        raise ValueError(f"not a literal of Python: {error}") from error
+    if _is_deep(value):
+        raise ValueError(f"lists or objects in each other, over {_MAX_DEPTH} deep")
+    return value
 
 
 def json_lines(path: pathlib.Path) -> Iterator[tuple[int, Any]]:
@@ -82,10 +176,20 @@ def _is_deep(value: Any) -> bool:
 
 
 @contextlib.contextmanager
-def open_binary(path: pathlib.Path) -> Iterator[BinaryIO]:
-    """Gives the file's contents, unpacked if its name ends in .gz."""
+def open_binary(path: pathlib.Path, bar: bool = False) -> Iterator[BinaryIO]:
+    """Gives the file's contents, unpacked if its name ends in .gz.
+
+    Args:
+        bar: whether to show how much of the file is read, if there is a terminal.
+    """
+    console = rich.console.Console(stderr=True)
     try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-            yield file
+        with contextlib.ExitStack() as stack:
+            file = stack.enter_context(path.open("rb"))
+            if bar and console.is_terminal:
+                size = path.stat().st_size
+                bar = rich.progress.wrap_file(file, size, description=path.name, console=console)
+                file = stack.enter_context(bar)
+            yield stack.enter_context(gzip.open(file)) if path.suffix == ".gz" else file
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise UserError(f"{path}: damaged gzip file ({error}): fetch or pack it again") from error

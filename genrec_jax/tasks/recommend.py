@@ -27,7 +27,7 @@ from genrec_jax.recommender import Recommendations, Recommender
 
 _SPLITS = ("all", "valid", "test")
 _MINIMA = {"k": 1, "batch_size": 0, "num_examples": 0}
-_NOTHING_HELD_OUT = {"cold_share": 0.0, "cold_seed": 0}  # by runs from before there were these
+_BEFORE = {"cold_share": 0.0, "cold_seed": 0, "max_bad_lines": 0}  # there were these settings
 _ROWS = 1024  # written at once
 _SCHEMA = pyarrow.schema(
     {
@@ -149,7 +149,7 @@ def _own_samples(config, trained: Recommender) -> tuple[Corpus, Samples]:
     """Returns the run's data set, and the histories that the split lets its users have."""
     cache_dir = trained.config["cache_dir"] or pathlib.Path(config.run) / "cache"
     try:
-        corpus = datasets.load(cache_dir, **_NOTHING_HELD_OUT | trained.config["data"])
+        corpus = datasets.load(cache_dir, **_BEFORE | trained.config["data"])
     except UserError as error:
         raise UserError(
             f"cannot read the data set of {config.run} ({error}): give histories by "

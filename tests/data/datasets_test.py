@@ -21,6 +21,7 @@ TABLES = {
     "time": "timestamp",
     "text": "",
     "k_core": 0,
+    "max_bad_lines": 0,
 }
 SHOP = {"seed": 0, "num_users": 20, "num_items": 100}
 
@@ -151,7 +152,7 @@ def test_other_settings_are_another_prepared_data_set(tmp_path):
             {"interactions": "i.csv"},
             r"data.interactions is for tables, and .*beauty",
         ),
-        ("synthetic", "", {"k_core": 5}, r"data.k_core is for tables.*: choose the data set files"),
+        ("synthetic", "", {"k_core": 5}, r"data.k_core=5: the data set synthetic is generated"),
         (
             "files",
             "x",
@@ -171,7 +172,7 @@ def test_other_settings_are_another_prepared_data_set(tmp_path):
             {"interactions": "j.csv"},
             r"interactions is given without .*data.items: ",
         ),
-        ("files", "", {"k_core": 5}, r"data.k_core is given without --config.data.items"),
+        ("files", "", {"k_core": 5}, r"no place known for .* files: .* or its tables by .*items"),
     ],
 )
 def test_settings_of_tables_in_part_or_elsewhere(tmp_path, dataset, folder, changes, message):

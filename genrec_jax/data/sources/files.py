@@ -39,6 +39,12 @@ def source(directory: str, name: str) -> Source:
     return Source(name, _hash(paths.values()), lambda: _read(paths))
 
 
+def is_in(directory: str) -> bool:
+    """Returns whether a file of the compact format is in the folder."""
+    root = pathlib.Path(directory)
+    return any(_find(root, file) for file in (_ITEMS, _SEQUENCES))
+
+
 def _find(root: pathlib.Path, file: str) -> pathlib.Path | None:
     return next((path for path in (root / file, root / f"{file}.gz") if path.is_file()), None)
 

@@ -20,17 +20,16 @@ import bisect
 import hashlib
 import json
 import pathlib
-from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from genrec_jax import files
-from genrec_jax.data import k_core as k_core_lib
+from genrec_jax.data import events as events_lib
 from genrec_jax.data import table_files
 from genrec_jax.data import text as text_lib
+from genrec_jax.data.events import Events
 from genrec_jax.data.records import Records, Source
 from genrec_jax.data.splits import UNKNOWN_TIME
 from genrec_jax.errors import UserError
@@ -52,18 +51,6 @@ _TIME_TYPES = (
 )
 _NO_TIME = "or leave it empty (--config.data.time=) if the rows are in the order of time"
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-
-
-class _Events(NamedTuple):
-    """N events: each field is [N]."""
-
-    users: np.ndarray  # in the order of their first rows
-    items: np.ndarray  # places in the items' table, -1 for those that it lacks
-    exact_times: np.ndarray  # in any unit, or the number of the row if there is no time
-    seconds: np.ndarray  # int64, -1 for unknown
-
-    def take(self, rows: np.ndarray) -> "_Events":
-        return _Events(*(field[rows] for field in self))
 
 
 def source(
@@ -194,24 +181,26 @@ def _read_events(
         exact, seconds = _times(table, columns["time"])
     else:
         exact, seconds = np.arange(len(places)), np.full(len(places), UNKNOWN_TIME)
-    events = _Events(np.asarray(user_ids.indices), places, exact, seconds)
+    events = Events(np.asarray(user_ids.indices), places, exact, seconds)
 
-    events, num_unknown = _keep(events, events.items >= 0)
+    events, num_unknown = events_lib.keep(events, events.items >= 0)
     facts = {"data/num_events_of_unknown_items": num_unknown}
     if columns["time"]:
-        events, num_without_time = _keep(events, events.seconds != UNKNOWN_TIME)
+        events, num_without_time = events_lib.keep(events, events.seconds != UNKNOWN_TIME)
         if not len(events.users):
             raise UserError(
                 f"{path}: no event has a {columns['time']}: name another column by "
                 f"--config.data.time, {_NO_TIME}"
             )
-        events, num_duplicated = _keep(events, _is_first(events))
+        events, num_duplicated = events_lib.keep(events, events_lib.is_first(events))
         facts["data/num_events_without_time"] = num_without_time
         facts["data/num_duplicated_events"] = num_duplicated
     if k_core:
         items, events, core_facts = _core(path, items, events, k_core)
         facts |= core_facts
-    return Records(items, _users(events, user_ids.dictionary, bool(columns["time"])), facts)
+    return Records(
+        items, events_lib.users(events, user_ids.dictionary, bool(columns["time"])), facts
+    )
 
 
 def _places(table: table_files.Table, column: str, items: list[dict]) -> np.ndarray:
@@ -228,51 +217,15 @@ def _places(table: table_files.Table, column: str, items: list[dict]) -> np.ndar
     return places
 
 
-def _keep(events: _Events, is_kept: np.ndarray) -> tuple[_Events, int]:
-    """Returns some of the events, and how many the others are."""
-    return events.take(is_kept), int((~is_kept).sum())
-
-
 def _core(
-    path: pathlib.Path, items: list[dict], events: _Events, k: int
-) -> tuple[list[dict], _Events, dict[str, int]]:
+    path: pathlib.Path, items: list[dict], events: Events, k: int
+) -> tuple[list[dict], Events, dict[str, int]]:
     """Returns the items and events of the k-core, and facts about it."""
-    core, _ = _keep(events, k_core_lib.k_core(events.users, events.items, k))
-    if not len(core.users):
-        raise UserError(
-            f"{path}: no users and items are left that have {k} events each: lower "
-            f"--config.data.k_core={k}"
-        )
+    core = events_lib.core(events, k, str(path))
+    facts = events_lib.core_facts(events, core, len(items))
     places = np.unique(core.items)
-    num_users, num_users_left = (len(np.unique(part.users)) for part in (events, core))
-    facts = {
-        "data/num_users_outside_core": num_users - num_users_left,
-        "data/num_items_outside_core": len(items) - len(places),
-    }
     core = core._replace(items=np.searchsorted(places, core.items))
     return [items[place] for place in places], core, facts
-
-
-def _is_first(events: _Events) -> np.ndarray:
-    """Returns [N] bool: which events are the first with their user, item and time."""
-    keys = (events.users, events.items, events.exact_times)
-    order = np.lexsort(keys)  # equal ones stay in the order of the file
-    is_same = np.all([key[order][1:] == key[order][:-1] for key in keys], axis=0)
-    is_first = np.ones(len(order), bool)
-    is_first[order[1:][is_same]] = False
-    return is_first
-
-
-def _users(events: _Events, names: pa.Array, has_times: bool) -> Iterator[dict]:
-    events = events.take(np.lexsort((events.exact_times, events.users)))
-    users, starts = np.unique(events.users, return_index=True)
-    ends = np.append(starts[1:], len(events.users))
-    for user, start, end in zip(users, starts, ends, strict=True):
-        yield {
-            "user_id": names[user].as_py(),
-            "items": events.items[start:end].tolist(),
-            "times": events.seconds[start:end].tolist() if has_times else [],
-        }
 
 
 def _ids(table: table_files.Table, column: str) -> pa.ChunkedArray:
