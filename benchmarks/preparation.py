@@ -50,7 +50,7 @@ def _cases(smoke: bool) -> Iterator[dict[str, Any]]:
             raw.mkdir()
             write(raw, *draw(num_events, num_users, num_items), num_items)
             started = time.perf_counter()
-            builder.prepare(source(raw, name, k_core=0), prepared)
+            builder.prepare(source(str(raw), name, k_core=0, max_bad_lines=0), prepared)
             seconds = time.perf_counter() - started
         facts = {"peak_bytes": telemetry.peak_host_bytes()}
         case = f"{common.short(num_events)} {name}"
@@ -70,7 +70,10 @@ def draw(
 def write_ratings(folder: pathlib.Path, users, items, times, num_items: int) -> None:
     """Writes the files of MovieLens 32M."""
     columns = {"userId": users, "movieId": items, "rating": np.full(len(users), 3.5)}
-    csv.write_csv(pa.table(columns | {"timestamp": times}), folder / "ratings.csv")
+    with (folder / "ratings.csv").open("wb") as file:
+        file.write(b"userId,movieId,rating,timestamp\n")
+        table = pa.table(columns | {"timestamp": times})
+        csv.write_csv(table, file, csv.WriteOptions(include_header=False))
     lines = [f"{item},Movie {item} (1995),Comedy|Drama\n" for item in range(num_items)]
     (folder / "movies.csv").write_text("movieId,title,genres\n" + "".join(lines))
 
