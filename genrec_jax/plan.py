@@ -24,30 +24,31 @@ class Line(NamedTuple):
     bytes: int  # a device, of all of them
 
 
-def arrays(config, state: dict, data: dict) -> list[Line]:
+def arrays(config, state: dict, *, split: dict, whole: dict) -> list[Line]:
     """Returns the arrays of a run, the largest first.
 
     Args:
         config: whose `plan.num_devices` and `mesh` say which devices.
         state: shapes and types, see `state`.
-        data: what a step reads beside it: arrays, or their shapes and types.
+        split: what a step reads beside it that lies as `sharding` says: arrays, or their shapes.
+        whole: what it reads that every device has.
 
     Raises:
         UserError: if the mesh does not fit the devices.
     """
     mesh = sharding.sizes(**config.mesh.to_dict(), num_devices=config.plan.num_devices)
-    num_parts = mesh["model"]
-    everything = {"state": state, "gradients": state["params"], "data": data}
+    by_rules = {"state": state, "gradients": state["params"], "data": split}
     lines: dict[tuple, Line] = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(everything):
-        name = sharding.name(path)
-        spec = sharding.spec(name, leaf.shape, num_parts)
-        split = len(spec) - 1 if spec else None
-        size = math.prod(leaf.shape) * leaf.dtype.itemsize // (num_parts if spec else 1)
-        name = re.sub(r"/\d+(?=/)", "/*", name)
-        key = name, leaf.shape, split
-        line = lines.get(key, Line(name, 0, leaf.shape, str(leaf.dtype), split, 0))
-        lines[key] = line._replace(count=line.count + 1, bytes=line.bytes + size)
+    for tree, num_parts in ((by_rules, mesh["model"]), ({"data": whole}, 1)):
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+            name = sharding.name(path)
+            spec = sharding.spec(name, leaf.shape, num_parts)
+            axis = len(spec) - 1 if spec else None
+            size = math.prod(leaf.shape) * leaf.dtype.itemsize // (num_parts if spec else 1)
+            name = re.sub(r"/\d+(?=/)", "/*", name)
+            key = name, leaf.shape, axis
+            line = lines.get(key, Line(name, 0, leaf.shape, str(leaf.dtype), axis, 0))
+            lines[key] = line._replace(count=line.count + 1, bytes=line.bytes + size)
     return sorted(lines.values(), key=lambda line: -line.bytes)
 
 

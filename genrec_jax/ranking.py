@@ -97,7 +97,8 @@ def plan(
     tx, _ = optimizer.make(num_steps=config.num_steps, **config.optimizer.to_dict())
     stored = {"items": corpus.items, "samples": samples}
     data = catalogue if config.interactions_on == "host" else catalogue | stored
-    return plan_lib.arrays(config, plan_lib.state(model, tx, config.ema_decay), data)
+    state = plan_lib.state(model, tx, config.ema_decay)
+    return plan_lib.arrays(config, state, split={}, whole=data)
 
 
 def run(

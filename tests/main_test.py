@@ -528,3 +528,5 @@ def test_a_plan_for_devices_that_the_mesh_does_not_share_is_refused(run, tmp_pat
     arguments = [RQVAE, f"--workdir={tmp_path}", SHOP, "--config.plan.num_devices=6"]
     status, _, err = run(*arguments, "--config.mesh.model=4")
     assert status == 2 and "--config.mesh.data=-1 and --config.mesh.model=4 do not share 6" in err
+    status, _, err = run(RQVAE, "--config.plan.num_devices=-1")
+    assert status == 2 and "error: --config.plan.num_devices=-1 must be at least 0" in err

@@ -122,7 +122,7 @@ def plan(config, workdir: pathlib.Path) -> list[plan_lib.Line]:
     tx, _ = optimizer.make(num_steps=config.num_steps, **config.optimizer.to_dict())
     rules = neural.rules(codec, config) if config.name == "rqvae" else None
     state = plan_lib.state(model, tx, 0.0, rules)
-    return plan_lib.arrays(config, state, {"embeddings": embeddings})
+    return plan_lib.arrays(config, state, split={"embeddings": embeddings}, whole={})
 
 
 def planned_level_sizes(config) -> tuple[int, ...]:
