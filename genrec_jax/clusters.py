@@ -58,7 +58,8 @@ def _explicit(values: dict[str, str | int | None]) -> Arguments | None:
     for name, value in values.items():
         if value is None:
             raise UserError(f"{name} is missing: give all of {', '.join(names)}, or none")
-    if not re.fullmatch(r"\S+:\d+", str(address)):
+    found = re.fullmatch(r"\S+:(\d+)", str(address))
+    if not found or not 0 < int(found[1]) < 2**16:
         raise UserError(f"{names[0]}={address} must be the host and port of process 0, HOST:PORT")
     numbers = []
     for name, value in ((names[1], count), (names[2], index)):
@@ -89,11 +90,12 @@ def _slurm(environment: Mapping[str, str]) -> Arguments | None:
     job, hosts, num_hosts, count, index, local = (environment[f"SLURM_{name}"] for name in names)
     if int(count) == 1:
         return None
-    # Of lists such as `gpu[003,007-9],other` and `one,two` the first host.
-    prefix, number = re.match(r"([^,\[]+)(?:\[(\d+))?", hosts).groups("")
+    # Of lists such as `gpu[003,007-9],other`, `rack[1-2]gpu[3-4]` and `one,two` the first host.
+    first = re.match(r"(\[[^\]]*\]|[^,\[])+", hosts)[0]
+    first = re.sub(r"\[(\d+)[^\]]*\]", r"\1", first)
     port = environment.get("JAX_COORDINATOR_PORT", 61440 + int(job) % 4096)
     devices = None if count == num_hosts else [int(local)]
-    return _arguments(f"{prefix}{number}:{port}", int(count), int(index), devices)
+    return _arguments(f"{first}:{port}", int(count), int(index), devices)
 
 
 def _tpu(environment: Mapping[str, str]) -> Arguments | None:

@@ -76,6 +76,8 @@ def test_flags_have_precedence():
     [
         ("gpu[007,012-13]", "gpu007:61808"),
         ("gpu[3-5]", "gpu3:61808"),
+        ("gpu[3-5]-ib,other", "gpu3-ib:61808"),
+        ("rack[1-2]gpu[07-9],other[1]", "rack1gpu07:61808"),
         ("node-a", "node-a:61808"),
         ("node-a,node-b", "node-a:61808"),
     ],
@@ -122,6 +124,7 @@ def test_pods_whose_jax_can_ask_the_cluster_let_it(monkeypatch):
         ({}, ("a:1", 2, None), "--process_id is missing: give all of --coordinator, --num_pro"),
         ({}, (None, 2, 0), "--coordinator is missing"),
         ({}, ("a", 2, 0), "--coordinator=a must be the host and port of process 0, HOST:PORT"),
+        ({}, ("a:65536", 2, 0), "--coordinator=a:65536 must be the host and port of process 0"),
         ({}, ("a:1", 2, 2), "--process_id=2 must be below --num_processes=2"),
         ({}, ("a:1", 2, -1), "--process_id=-1 must be a whole number from 0 on"),
         (ADDRESS, (), "JAX_PROCESS_ID is missing: give all of JAX_COORDINATOR_ADDRESS, "),
