@@ -4,7 +4,9 @@ All run the same program on the devices of all. Process 0 alone decides what dep
 writes them, but for checkpoints and exports, of which each process writes its part.
 """
 
+import collections
 import contextlib
+import hashlib
 import json
 import os
 import socket
@@ -38,6 +40,9 @@ def join(
 
     The arguments but the last are those of `clusters.find`. Ends the process, with a line that
     says why, if not all processes have come after `timeout` seconds.
+
+    Raises:
+        UserError: if the arguments make no sense, or the processes have not as many devices each.
     """
     arguments = clusters.find(
         os.environ, coordinator=coordinator, num_processes=num_processes, process_id=process_id
@@ -57,6 +62,13 @@ def join(
         raise UserError(f"cannot join the other processes: {error}") from error
     finally:
         deadline.cancel()
+    counts = collections.Counter(device.process_index for device in jax.devices())
+    if len(set(counts.values())) > 1:
+        raise UserError(
+            "each process must have as many devices as the others: process "
+            f"{min(counts, key=counts.get)} has {min(counts.values())}, process "
+            f"{max(counts, key=counts.get)} has {max(counts.values())}"
+        )
     _hold_on(arguments.get("coordinator_address"))
 
 
@@ -73,7 +85,7 @@ def _give_up(arguments: clusters.Arguments, timeout: float) -> None:
     else:
         said = (
             f"not all of {arguments['num_processes']} processes have come to {address} {waited}: "
-            "see what the others say, and start so many"
+            "see what the others say, and start so many, each with an index of its own"
         )
     _end(f"error: {said}", _FAILED)
 
@@ -190,6 +202,11 @@ def first_before_others(function: Callable[[], _T]) -> _T:
 
 
 def check_same(what: str, value: Any, remedy: str) -> None:
-    """Raises UserError in each process whose value, JSON, is not that of process 0."""
-    if from_first(lambda: value) != value:
-        raise UserError(f"process {jax.process_index()} has {what} than process 0: {remedy}")
+    """Raises UserError, in all processes alike, unless the value, JSON, of all is the same."""
+    if not jax.distributed.is_initialized():
+        return
+    digest = hashlib.sha256(json.dumps(value, sort_keys=True).encode()).digest()
+    digests = multihost_utils.process_allgather(np.frombuffer(digest, np.uint8))  # [processes, 32]
+    differs = (digests != digests[0]).any(axis=1)
+    if differs.any():
+        raise UserError(f"process {np.argmax(differs)} has {what} than process 0: {remedy}")

@@ -24,6 +24,7 @@ from genrec_jax import distributed
 from genrec_jax.errors import UserError, exit_on_error
 address, count, index, seconds, program = sys.argv[1:]
 index = int(index)
+jax.config.update("jax_num_cpu_devices", json.loads(os.environ["NUM_DEVICES"])[index])
 def main():
     distributed.join(address, int(count), index, float(seconds))
     exec(program, globals())
@@ -60,11 +61,11 @@ time.sleep(600)
 """
 
 
-def start(program, indices=(0, 1), address=None, seconds=60):
+def start(program, indices=(0, 1), address=None, seconds=60, num_devices=(1, 1)):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = address or f"127.0.0.1:{free.getsockname()[1]}"
-    environment = os.environ | {"XLA_FLAGS": ""}
+    environment = os.environ | {"XLA_FLAGS": "", "NUM_DEVICES": json.dumps(num_devices)}
     return [
         subprocess.Popen(
             [sys.executable, "-c", PROGRAM, address, "2", str(index), str(seconds), program],
@@ -126,9 +127,7 @@ def test_two_processes_agree_or_end(tmp_path):
     assert all(any(folder.iterdir()) for folder in written)  # by each its own part
     assert status == other_status == 2
     reason = "process 1 has other data than process 0: let all share it"
-    assert other_err == f"error: {reason}\n"
-    assert err.startswith("error: process 1 of 2 (pid ") and err.count("\n") == 1
-    assert err.endswith(f") has ended with status 2 ({reason}): so this one ends too\n")
+    assert err == other_err == f"error: {reason}\n"
 
 
 @pytest.mark.parametrize("index, how", [(0, signal.SIGKILL), (1, signal.SIGTERM)])
@@ -170,3 +169,9 @@ def test_who_cannot_join_says_why_in_time():
         "and that process 0 runs there\n"
     )
     assert time.monotonic() - started < 50
+
+
+def test_processes_have_as_many_devices_each():
+    for status, _, err in end(start("", num_devices=(1, 2))):
+        assert status == 2 and err.count("\n") == 1
+        assert err.endswith("as the others: process 0 has 1, process 1 has 2\n")
