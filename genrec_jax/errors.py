@@ -35,19 +35,24 @@ def exit_on_error(function: Callable) -> Callable:
         try:
             return function(*arguments)
         except KeyboardInterrupt:
-            print("interrupted: the same command goes on from here", file=sys.stderr)
+            _say("interrupted: the same command goes on from here")
             sys.exit(130)
         except Preempted as notice:
-            print(f"preempted: {notice}", file=sys.stderr)
+            _say(f"preempted: {notice}")
             sys.exit(os.EX_TEMPFAIL)
         except Exception as error:
             message = str(error) if isinstance(error, UserError) else refusal(error)
             if message is None:
                 raise
-            print(f"error: {one_line(message)}", file=sys.stderr)
+            _say(f"error: {one_line(message)}")
             sys.exit(2)
 
     return guarded
+
+
+def _say(line: str) -> None:
+    """Prints a line at once, end included, for several processes may print to one terminal."""
+    sys.stderr.write(f"{line}\n")
 
 
 def one_line(text: object) -> str:

@@ -1,6 +1,8 @@
 """What ends a command in one line, and what keeps its traceback."""
 
 import errno
+import sys
+import types
 
 import pytest
 
@@ -16,14 +18,17 @@ from genrec_jax.errors import Preempted, UserError
         (Preempted("saved at step 3"), 75, "preempted: saved at step 3\n"),
     ],
 )
-def test_mistakes_and_interruptions_end_in_one_line(capsys, error, status, line):
+def test_mistakes_and_interruptions_end_in_one_line(monkeypatch, error, status, line):
+    written = []  # of several processes that share a terminal, so each line in one piece
+    monkeypatch.setattr(sys, "stderr", types.SimpleNamespace(write=written.append))
+
     def ended(argv):
         raise error
 
     with pytest.raises(SystemExit) as exit:
         errors.exit_on_error(ended)([])
     assert exit.value.code == status
-    assert capsys.readouterr().err == line
+    assert written == [line]
 
 
 def test_a_defect_keeps_its_traceback():
