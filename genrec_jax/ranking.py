@@ -190,24 +190,49 @@ def run(
         if (part, split, protocol) == ("", *_EXAMPLES) and distributed.is_first():
             shown = config.max_history, config.num_examples
             _write_examples(workdir, corpus, held_out[split], items, *shown)
-    checkpoint.export(
-        workdir,
-        {"state": {"params": result.params, "step": np.int32(result.step)}} | ranker.arrays,
-        {
-            "config": config.to_dict(),
-            "corpus": corpus_lib.fingerprint(corpus),
-            "interactions": interactions,
-            "item_ids": corpus.item_ids,
-            "titles": corpus.titles,
-            "unseen_items": np.flatnonzero(ranker.searcher.is_unseen).tolist(),
-        }
-        | ranker.meta,
+    state = {"params": result.params, "step": np.int32(result.step)}
+    is_unseen = ranker.searcher.is_unseen
+    export(
+        workdir, config.to_dict(), corpus, is_unseen, {"state": state} | ranker.arrays, ranker.meta
     )
     if not distributed.is_first():
         return metrics
     baseline_metrics, baseline_ranks = _baselines(corpus, held_out["test"])
     _write_ranks(workdir, corpus, held_out["test"], ranks | baseline_ranks)
     return metrics | baseline_metrics
+
+
+def export(
+    workdir: pathlib.Path,
+    settings: dict,
+    corpus: Corpus,
+    is_unseen: np.ndarray,
+    arrays: dict[str, Any],
+    meta: dict[str, Any],
+) -> None:
+    """Exports a recommender.
+
+    Args:
+        workdir: of the run.
+        settings: its config.
+        corpus: the data set.
+        is_unseen: [I] bool, which items training lacked.
+        arrays: `state`, which is `params` and `step`, and what else the kind of model reads.
+        meta: what else that kind tells.
+    """
+    checkpoint.export(
+        workdir,
+        arrays,
+        {
+            "config": settings,
+            "corpus": corpus_lib.fingerprint(corpus),
+            "interactions": corpus_lib.interactions_fingerprint(corpus),
+            "item_ids": corpus.item_ids,
+            "titles": corpus.titles,
+            "unseen_items": np.flatnonzero(is_unseen).tolist(),
+        }
+        | meta,
+    )
 
 
 def _score(

@@ -67,6 +67,7 @@ class Recommender:
         self._batch_size = self.config["eval"]["batch_size"] if batch_size is None else batch_size
         if self._batch_size < 1:
             raise UserError(f"batch_size={batch_size} must be at least 1")
+        self._first_user = meta.get("first_user", 0)  # of runs that were trained elsewhere
         self._places = {item_id: place for place, item_id in enumerate(self.item_ids)}
         self._mesh = mesh
         self._unseen = meta.get("unseen_items")  # which runs of before do not say
@@ -244,6 +245,7 @@ class Recommender:
         items = np.zeros(shape, np.int32)
         user, start, target = np.zeros((3, len(items)), np.int32)
         user[: len(users)] = users
+        user += self._first_user
         start[:] = np.arange(len(items)) * items.shape[1]
         target[:] = start
         for row, history in enumerate(histories):

@@ -10,6 +10,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 # From top to bottom; `data.sources` stands for all files in that folder.
 ORDER = """
 errors checks files lookup xla preemption loss_watch lifeline clusters distributed
+interop.torch_pickle interop.pytorch
 data.records data.splits data.corpus data.cold_start data.text data.histories
 data.k_core data.events data.text_files data.event_files data.table_files data.product_fields
 data.sources
@@ -31,7 +32,7 @@ evaluators.semantic_ids
 train_step train plan tokenizers.neural tokenizers.clustering workdir tables pictures
 recommender ranking
 tasks.prepare tasks.embed tasks.tokenizer tasks.add_items tasks.tokenizer_report
-tasks.retrieval tasks.sasrec tasks.hybrid tasks.recommend tasks.summary
+tasks.retrieval tasks.sasrec tasks.hybrid tasks.from_pytorch tasks.recommend tasks.summary
 tasks.profile_quantize
 main
 """.split()

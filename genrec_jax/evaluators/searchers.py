@@ -50,17 +50,22 @@ def of_generator(
         model: which reads the last `max_history` items of a history.
         mesh: the devices.
         max_history: see there.
-        semantic_ids: [I, Q], no two alike.
+        semantic_ids: [I, Q], no two alike. A model of Q - 1 levels neither reads nor scores the
+            last code, so that items which only differ there have one score, that of all of them.
         is_unseen: [I] bool.
     """
+    num_extra = int(semantic_ids[:, -1].max()) + 1  # values of the last code
 
     def search(params, data, index, samples: Samples, *, num_beams, num_excluded, renormalize):
         module = model.bind(params)
+        num_levels = len(module.level_sizes)
         items, mask = histories.gather(data["items"], samples.start, samples.target, max_history)
-        memory = module.encode(data["semantic_ids"][items], mask, samples.user)
+        memory = module.encode(data["semantic_ids"][items, :num_levels], mask, samples.user)
         shared, cache = module.start_search(memory)
 
         def step(level, codes, cache):
+            if level == num_levels:  # to the model, items that only differ here are the same
+                return jnp.zeros((*codes.shape, num_extra)), cache
             return module.search_step(level, codes, cache, shared, memory.mask)
 
         excluded = None

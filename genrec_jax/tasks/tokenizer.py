@@ -8,6 +8,7 @@ parameters, for who wants to encode more items.
 
 import pathlib
 import time
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -90,27 +91,68 @@ def run(config, workdir: pathlib.Path, cache_dir: pathlib.Path | None = None) ->
     assignment = evaluate.assign(params)
     codebooks = evaluate.codewords(params)
     semantic_ids, level_sizes = _unique_ids(config, corpus, codec, assignment, codebooks)
-    healthy = health.report(assignment.codes, codebooks)
+    state = {"params": params, "step": np.int32(step)}
+    training = corpus_lib.training_fingerprint(corpus) if sees_interactions else ""
+    healthy = export(
+        workdir,
+        settings,
+        corpus,
+        state,
+        codebooks,
+        codes=assignment.codes,
+        semantic_ids=semantic_ids,
+        level_sizes=level_sizes,
+        training=training,
+    )
+    metrics = corpus_lib.summary(corpus) | metrics | assignment.losses | healthy
+    return metrics | {"time/seconds": time.monotonic() - started}
+
+
+def export(
+    workdir: pathlib.Path,
+    settings: dict,
+    corpus: Corpus,
+    state: dict,
+    codebooks: Sequence[np.ndarray],
+    *,
+    codes: np.ndarray,
+    semantic_ids: np.ndarray,
+    level_sizes: Sequence[int],
+    training: str,
+) -> dict[str, float]:
+    """Exports a tokenizer, see the module's docstring, and returns its health.
+
+    Args:
+        workdir: of the run.
+        settings: its config.
+        corpus: the catalogue.
+        state: `params` and `step`.
+        codebooks: Q arrays [K, C].
+        codes: [I, Q].
+        semantic_ids: [I, Q] or [I, Q + 1].
+        level_sizes: how many values each code of an ID can have.
+        training: the fingerprint of the interactions that it saw, empty for none.
+    """
+    healthy = health.report(codes, codebooks)
     healthy["tokenizer/unique_after"] = health.unique_share(semantic_ids)
     checkpoint.export(
         workdir,
         {
-            "state": {"params": params, "step": np.int32(step)},
+            "state": state,
             "codebooks": np.asarray(residual.pad(codebooks)),
             "semantic_ids": semantic_ids,
-            "codes": assignment.codes,
+            "codes": codes,
         },
         {
             "config": settings,
             "corpus": corpus_lib.fingerprint(corpus),
-            "training": corpus_lib.training_fingerprint(corpus) if sees_interactions else "",
+            "training": training,
             "item_ids": corpus.item_ids,
-            "level_sizes": level_sizes,
+            "level_sizes": list(level_sizes),
             "health": healthy,
         },
     )
-    metrics = corpus_lib.summary(corpus) | metrics | assignment.losses | healthy
-    return metrics | {"time/seconds": time.monotonic() - started}
+    return healthy
 
 
 def plan(config, workdir: pathlib.Path) -> list[plan_lib.Line]:

@@ -17,7 +17,7 @@ class Recording:
     def __init__(self):
         self.fixture, weights = Fixture("beam"), Fixture("t5_encdec")
         self.model = fixtures.t5_model(weights.meta, full=True)
-        self.params = fixtures.t5_params(weights.below("param/"), weights.meta, full=True)
+        self.params = fixtures.t5_params(weights.below("param/"), full=True)
         self.catalogue = self.fixture["catalogue"].astype(np.int32)
         inputs = fixtures.t5_inputs(self.fixture)
         encode = jax.jit(lambda params, *args: self.model.bind(params).encode(*args))

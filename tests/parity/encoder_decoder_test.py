@@ -14,7 +14,7 @@ def load(layout: str):
     """Returns the fixture with our model in the layout `full` or `bare`."""
     fixture = Fixture("t5_encdec")
     model = fixtures.t5_model(fixture.meta, full=layout == "full")
-    params = fixtures.t5_params(fixture.below("param/"), fixture.meta, full=layout == "full")
+    params = fixtures.t5_params(fixture.below("param/"), full=layout == "full")
     return fixture, fixture.below(f"{layout}/"), model, params
 
 
@@ -61,7 +61,7 @@ def test_gradients():
     loss, grads = jax.jit(jax.value_and_grad(loss_fn))(params)
     assert_close(loss, recorded["loss"], 1e-4)
     weights = recorded.below("grad/")
-    expected = fixtures.t5_params(weights, recorded.meta, full=True)
+    expected = fixtures.t5_params(weights, full=True)
     assert len(jax.tree.leaves(expected)) == len(weights)  # none is left out
     assert_close(grads, expected, 1e-4)
 

@@ -1,4 +1,4 @@
-"""Numbers recorded from RQ-VAE-Recommender, and its parameter names in ours.
+"""Numbers recorded from RQ-VAE-Recommender, and our models of their shapes.
 
 The files lie beside this one, or in the folder that GENREC_PARITY_DIR names. Every size and
 hyperparameter comes from the file, so another recording is read by the same tests.
@@ -11,6 +11,7 @@ import pathlib
 import jax
 import numpy as np
 
+from genrec_jax.interop import pytorch
 from genrec_jax.models import encoder_decoder, rqvae
 
 
@@ -68,29 +69,6 @@ def rqvae_model(meta: dict):
     )
 
 
-def rqvae_params(weights: dict[str, np.ndarray]) -> dict:
-    """Returns our parameters, or gradients, from theirs."""
-
-    def mlp(name):
-        places = sorted(int(key.split(".")[2]) for key in weights if key.startswith(f"{name}.mlp."))
-        kernels = [weights[f"{name}.mlp.{place}.weight"].T for place in places]
-        return {"layers": {number: {"kernel": kernel} for number, kernel in enumerate(kernels)}}
-
-    num_levels = sum(key.endswith(".embedding.weight") for key in weights)
-    codebooks = [weights[f"layers.{level}.embedding.weight"] for level in range(num_levels)]
-    params = {
-        "encoder": mlp("encoder"),
-        "decoder": mlp("decoder"),
-        "codebooks": np.stack(codebooks),
-    }
-    if "layers.0.out_proj.0.weight" in weights:
-        projections = [
-            weights[f"layers.{level}.out_proj.0.weight"].T for level in range(num_levels)
-        ]
-        params["projections"] = np.stack(projections)
-    return params
-
-
 def t5_model(meta: dict, *, full: bool):
     """Returns our model of their layout `full` (user token and separator) or `bare`."""
     config = meta["t5config"]["encoder"]
@@ -115,67 +93,11 @@ def t5_model(meta: dict, *, full: bool):
     )
 
 
-def t5_params(weights: dict[str, np.ndarray], meta: dict, *, full: bool) -> dict:
+def t5_params(weights: dict[str, np.ndarray], *, full: bool) -> dict:
     """Returns our parameters, or gradients, from theirs."""
-    num_heads = meta["t5config"]["encoder"]["num_heads"]
-
-    def attention(name):
-        def project(matrix):  # [N * H, D] -> [D, N, H]
-            kernel = weights[f"{name}.{matrix}.weight"].T
-            return kernel.reshape(len(kernel), num_heads, -1)
-
-        out = weights[f"{name}.o.weight"].T  # [N * H, D]
-        return {
-            "query": project("q"),
-            "key": project("k"),
-            "value": project("v"),
-            "out": out.reshape(num_heads, -1, out.shape[1]),
-        }
-
-    def norm(name):
-        return {"scale": weights[f"{name}.weight"]}
-
-    def block(name, is_decoder):
-        feed_forward = f"{name}.layer.{2 if is_decoder else 1}"
-        dense = f"{feed_forward}.DenseReluDense"
-        params = {
-            "self_norm": norm(f"{name}.layer.0.layer_norm"),
-            "self_attention": attention(f"{name}.layer.0.SelfAttention"),
-            "feed_forward_norm": norm(f"{feed_forward}.layer_norm"),
-            "feed_forward": {
-                "up": {"kernel": weights[f"{dense}.wi.weight"].T},
-                "down": {"kernel": weights[f"{dense}.wo.weight"].T},
-            },
-        }
-        if is_decoder:
-            params["cross_norm"] = norm(f"{name}.layer.1.layer_norm")
-            params["cross_attention"] = attention(f"{name}.layer.1.EncDecAttention")
-        return params
-
-    def stack(name, num_layers, is_decoder):
-        bias = f"{name}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
-        return {
-            "blocks": {
-                layer: block(f"{name}.block.{layer}", is_decoder) for layer in range(num_layers)
-            },
-            "relative_bias": {"table": weights[bias]},
-            "norm": norm(f"{name}.final_layer_norm"),
-        }
-
-    config = meta["t5config"]
-    params = {
-        "encoder": stack("encoder.encoder", config["encoder"]["num_layers"], False),
-        "decoder": stack("t5_decoder", config["decoder"]["num_layers"], True),
-        "tokens": weights["item_sid_embedding_table.weight"],
-        "start": weights["bos_token"],
-        "heads": {
-            level: {"kernel": weights[f"decoder_mlp.{level}.weight"].T}
-            for level in range(meta["num_hierarchies"])
-        },
-    }
-    if full:
-        params["separator"] = weights["sep_token"]
-        params["users"] = weights["user_embedding.weight"]
+    params = pytorch.decoder_params(weights)
+    if not full:
+        del params["separator"], params["users"]
     return params
 
 

@@ -7,6 +7,7 @@ import optax
 import pytest
 
 from genrec_jax import sharding, train_step
+from genrec_jax.interop import pytorch
 from genrec_jax.quantizers import health
 from genrec_jax.tokenizers import neural
 from tests.parity import fixtures
@@ -28,7 +29,7 @@ def run(fixture, dtype):
     # Recorded in float32; it was the decimal number.
     temperature = float(str(fixture.get("temperature", 1)))
     model = fixtures.rqvae_model(fixture.meta)
-    params = fixtures.as_dtype(fixtures.rqvae_params(fixture.below("param/")), dtype)
+    params = fixtures.as_dtype(pytorch.rqvae_params(fixture.below("param/")), dtype)
     uniform = fixture["uniform"].astype(dtype) if "uniform" in fixture else None
 
     def mean_loss(params, x):
@@ -95,7 +96,7 @@ def test_evaluation(recording):
 
 def test_gradients_in_float32(recording):
     fixture, (_, tolerance), (_, _, grads, _, _) = recording
-    assert_close(grads, fixtures.rqvae_params(fixture.below("grad/")), tolerance)
+    assert_close(grads, pytorch.rqvae_params(fixture.below("grad/")), tolerance)
 
 
 def test_outputs_and_gradients_in_float64(recording):
@@ -111,7 +112,7 @@ def test_outputs_and_gradients_in_float64(recording):
         per_example = expected["reconstruction_loss_per_example"]
         assert_close(output.reconstruction_loss, per_example, 1e-9)
         assert_close(output.quantization_loss, expected["rqvae_loss_per_example"], 1e-9)
-        assert_close(grads, fixtures.rqvae_params(fixture.below("f64/grad/")), 1e-9)
+        assert_close(grads, pytorch.rqvae_params(fixture.below("f64/grad/")), 1e-9)
 
 
 def train_curve(fixture, dtype, weight_decay):
@@ -123,7 +124,7 @@ def train_curve(fixture, dtype, weight_decay):
     train_superbatch = train_step.make_train_superbatch(
         neural.loss_fn(model), tx, mesh, accumulation=1, ema_decay=0.0, rules=None
     )
-    params = fixtures.as_dtype(fixtures.rqvae_params(fixture.below("init/")), dtype)
+    params = fixtures.as_dtype(pytorch.rqvae_params(fixture.below("init/")), dtype)
     state = {"params": params, "opt_state": tx.init(params), "step": jnp.zeros((), jnp.int32)}
     state = jax.device_put(state, sharding.replicated(mesh))
     x = sharding.replicate(mesh, fixture["x_all"].astype(dtype))
@@ -179,5 +180,5 @@ def check_weights(params, weights, atol):
     jax.tree.map(
         lambda ours, theirs: np.testing.assert_allclose(ours, theirs, rtol=0, atol=atol),
         params,
-        fixtures.rqvae_params(weights),
+        pytorch.rqvae_params(weights),
     )

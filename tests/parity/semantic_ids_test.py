@@ -4,6 +4,7 @@ import numpy as np
 
 from genrec_jax import sharding
 from genrec_jax.evaluators import tokenizer
+from genrec_jax.interop import pytorch
 from genrec_jax.quantizers import collisions
 from genrec_jax.tokenizers import codecs
 from tests.parity import fixtures
@@ -15,7 +16,7 @@ def semantic_ids(fixture) -> np.ndarray:
     meta = fixture.meta
     sizes = (meta["codebook_size"],) * meta["n_layers"]
     codec = codecs.of_model(fixtures.rqvae_model(meta), sizes)
-    params = fixtures.rqvae_params(fixture.below("param/"))
+    params = pytorch.rqvae_params(fixture.below("param/"))
     embeddings = fixture["x"]
     nobody, mesh = np.zeros(len(embeddings), bool), sharding.one_device()
     evaluator = tokenizer.Evaluator(codec, embeddings, nobody, mesh)
