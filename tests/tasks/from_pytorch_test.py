@@ -1,6 +1,9 @@
 """Checkpoints of the shape of the original's, with the recorded weights, to runs of ours."""
 
+import importlib
 import json
+import pathlib
+import re
 
 import jax
 import numpy as np
@@ -145,3 +148,18 @@ def test_mistakes(files, tmp_path, names, settings, message):
         settings = {"embedder.path": str(tmp_path / settings["embedder.path"])}
     with pytest.raises(UserError, match=message):
         convert(files, tmp_path / "run", *names, **settings)
+
+
+def test_the_table_of_settings_names_settings():
+    page = (pathlib.Path(__file__).parents[2] / "docs" / "from_pytorch.md").read_text()
+    parts = re.split(r"### train_\w+.py: configs/(\w+).py", page)[1:]
+    assert parts[::2] == ["rqvae", "retrieval"]
+    for name, part in zip(parts[::2], parts[1::2], strict=True):
+        config = importlib.import_module(f"configs.{name}").get_config("beauty")
+        cells = [row.split("|")[2] for row in part.splitlines() if row.startswith("| `")]
+        keys = [key for cell in cells for key in re.findall("`([^`]+)`", cell)]
+        assert len(keys) > 10
+        for key in keys:
+            value = config
+            for step in key.split("."):
+                value = value[step]
