@@ -5,6 +5,7 @@ line, to name the lines at fault. So what is in memory is a block, and 16 bytes 
 """
 
 import pathlib
+import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from genrec_jax.data.text_files import BadLines
 from genrec_jax.errors import UserError
 
 _FIELDS = ("user", "item", "time")
+_BLANK_LINE = re.compile(rb"(?:\A|\n)[ \t\r]*\n")
 
 
 class Format(NamedTuple):
@@ -161,14 +163,14 @@ def _read_block(
 ) -> dict[str, pa.DictionaryArray | np.ndarray]:
     """Returns the columns of a block whose first line has the number `first`."""
     try:
-        table = form.read_block(block) if block else None
-        if table is not None:
-            table = table.rename_columns(_FIELDS).combine_chunks()
-            table.validate(full=True)  # of text, whether it is UTF-8
+        table = form.read_block(block).rename_columns(_FIELDS).combine_chunks()
+        table.validate(full=True)  # of text, whether it is UTF-8
     except pa.ArrowException:
         table = None
+    # Arrow takes two objects of JSON on a line for two rows, and a blank line for none.
     num_lines = block.count(b"\n") + (not block.endswith(b"\n"))
-    if table is None or len(table) != num_lines or _lacks_something(table):
+    is_whole = table is not None and len(table) == num_lines and not _BLANK_LINE.search(block)
+    if not is_whole or _lacks_something(table):
         table = _read_lines(path, first, block, form, bad_lines)
     columns = {name: _dictionary(table[name]) for name in ("user", "item")}
     return columns | {"time": np.asarray(table["time"], np.int64)}

@@ -67,3 +67,57 @@ def test_damaged_gzip_files(tmp_path):
         path = write(tmp_path / "a.txt.gz", damaged)
         with pytest.raises(UserError, match=r"a\.txt\.gz: damaged gzip file .*pack it again"):
             list(text_files.lines(path))
+
+
+@pytest.mark.parametrize(
+    "line, expected",
+    [
+        (b'{"a": [1, null], "\\u00e4": true}', {"a": [1, None], "ä": True}),
+        (
+            "{'ä': 'it\\'s', \"b\": [None, 1.5, True]}\r\n".encode(),
+            {"ä": "it's", "b": [None, 1.5, 1]},
+        ),
+        (rb"{'a': 'a \/ b'}", {"a": r"a \/ b"}),  # Python warns of this escape, and means it
+    ],
+)
+def test_a_record_of_json_or_as_python_prints_it(line, expected):
+    assert text_files.parse_record(line) == expected
+
+
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        (b"{'a': __import__('os')}", "not a literal of Python: "),
+        (b"{'a': 2**9}", "not a literal of Python: "),
+        (b"{'a': " + b"-" * 10**5 + b"1}", "not a literal of Python: "),
+        (b"{'a': " + b"(" * 150 + b")" * 150 + b"[" * 101 + b"]" * 101 + b"}", "not a literal"),
+        (b"{'a': 'x', 'b'}", "not a literal of Python: "),
+        (b"{'a': '\x00'}", "not a literal of Python: "),
+        (b'{"a": NaN', "not JSON: "),
+        (b"3", "not an object of JSON"),
+        (b"\xff", "not UTF-8: "),
+    ],
+)
+def test_a_line_that_is_no_record(line, message):
+    with pytest.raises(ValueError, match=message):
+        text_files.parse_record(line)
+
+
+def test_bad_lines_up_to_a_limit(caplog):
+    bad_lines = text_files.BadLines(1)
+    bad_lines.add("f", 3, "no good")
+    assert "f:3: no good: left out" in caplog.text
+    with pytest.raises(UserError, match=r"^f:9: worse: .* by --config.data.max_bad_lines=2$"):
+        bad_lines.add("f", 9, "worse")
+    assert bad_lines.num == 2
+
+
+def test_blocks_are_whole_lines(tmp_path, monkeypatch):
+    monkeypatch.setattr(text_files, "_BLOCK_BYTES", 4)
+    path = write(tmp_path / "a.gz", gzip.compress(b"\xef\xbb\xbfab\n\ncdefghi\nj\nk"))
+    blocks = list(text_files.blocks(path))
+    assert b"".join(block for _, block in blocks) == b"ab\n\ncdefghi\nj\nk"
+    assert all(block.endswith(b"\n") for _, block in blocks[:-1])
+    numbered = [line for block in blocks for line in text_files.numbered_lines(*block)]
+    assert numbered == [(1, b"ab"), (3, b"cdefghi"), (4, b"j"), (5, b"k")]
+    assert list(text_files.binary_lines(path)) == numbered

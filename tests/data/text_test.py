@@ -30,3 +30,8 @@ def test_fields_of_any_names_are_joined():
 
 def test_names_are_joined_once_each():
     assert text.join_names(["b", "a", "b"]) == "b, a"
+
+
+def test_price_and_description_come_last():
+    item = {"item_id": "a", "description": "Soft", "price": "$5.90", "title": "Soap"}
+    assert text.sentence(item) == "Title: Soap; Price: $5.90; Description: Soft"
