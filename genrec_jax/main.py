@@ -164,8 +164,13 @@ def _skip_echoes(unraisable) -> None:
         sys.__unraisablehook__(unraisable)
 
 
-if __name__ == "__main__":
+def start() -> None:
+    """Runs the command line in `sys.argv`, and exits with its status."""
     xla.set_up()
     _set_up_logging()
     with distributed.ending_together():
         app.run(exit_on_error(main), flags_parser=exit_on_error(parse_flags))
+
+
+if __name__ == "__main__":
+    start()
