@@ -27,7 +27,7 @@ def get_config(arg: str = "") -> ConfigDict:
     # Training, as of an RQ-VAE.
     training = rqvae.get_config(arg)
     names = "num_steps batch_size accumulation steps_per_call eval_every skip_nonfinite"
-    names += " checkpoint mesh plan profile optimizer"
+    names += " checkpoint mesh plan profile trackers optimizer"
     for name in names.split():
         config[name] = training[name]
     return config

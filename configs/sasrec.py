@@ -48,6 +48,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.mesh = common.mesh()
     config.plan = common.plan()
     config.profile = common.profile()
+    config.trackers = "tensorboard"  # or several of it, "wandb" and "mlflow", with commas between
     config.optimizer = ConfigDict()
     config.optimizer.name = "adamw"  # or "lamb"
     config.optimizer.learning_rate = 2e-3

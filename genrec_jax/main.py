@@ -13,7 +13,17 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import ConfigDict, config_flags
 
-from genrec_jax import checks, distributed, files, preemption, tables, tasks, workdir, xla
+from genrec_jax import (
+    checks,
+    distributed,
+    files,
+    preemption,
+    tables,
+    tasks,
+    trackers,
+    workdir,
+    xla,
+)
 from genrec_jax.errors import UserError, exit_on_error
 
 _DESCRIPTION = "The run's config file and its argument, such as configs/rqvae.py:beauty,smoke."
@@ -43,6 +53,8 @@ def main(argv: list[str]) -> None:
     task = _task(config.task)
     if "plan" in config:
         checks.at_least(config, {"plan.num_devices": 0})
+    if "trackers" in config:
+        trackers.check(config.trackers)
     if "plan" in config and config.plan.num_devices:
         tables.print_plan(task.plan(config, directory))
         return

@@ -176,6 +176,7 @@ def run(
         patience=config.patience,
         seed=config.seed,
         profile=profiling.interval(config, workdir),
+        trackers=config.trackers,
     )
 
     metrics = corpus_lib.summary(corpus) | ranker.metrics | result.metrics

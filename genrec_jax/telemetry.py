@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import pathlib
 import resource
 import sys
@@ -12,20 +11,23 @@ import jax
 import rich.console
 import rich.progress
 import rich.table
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto import event_pb2, summary_pb2
 
 from genrec_jax import files
+from genrec_jax import trackers as trackers_lib
 
 _log = logging.getLogger(__name__)
 _SECONDS_BETWEEN_LINES = 10.0
 
 
 class MetricWriter:
-    """Appends to metrics.jsonl and to TensorBoard; only process 0 writes."""
+    """Appends to metrics.jsonl and to the trackers; only process 0 writes."""
 
-    def __init__(self, workdir: str | pathlib.Path, first_step: int):
-        """Opens the files; what an earlier attempt wrote after `first_step` is dropped."""
+    def __init__(self, workdir: str | pathlib.Path, first_step: int, trackers: str):
+        """Opens all; what an earlier attempt wrote after `first_step` is dropped.
+
+        Args:
+            trackers: names, with commas between, see `trackers.check`.
+        """
         self._active = jax.process_index() == 0
         if not self._active:
             return
@@ -36,33 +38,23 @@ class MetricWriter:
             kept = [line for line in lines if _step_of(line) <= first_step]
             files.write_atomically(path, "".join(kept).encode())
         self._file = path.open("a", buffering=1)
-        (workdir / "tensorboard").mkdir(exist_ok=True)
-        # Written by this thread: of SummaryWriter's own thread a full disk would be the silent end.
-        self._board = EventsWriter(str(workdir / "tensorboard" / "events"), f".{os.getpid()}")
-        start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
-        self._add(first_step + 1, session_log=start)  # hides what stands there from this step on
+        self._trackers = trackers_lib.open_all(trackers, workdir, first_step)
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
         if not self._active:
             return
         self._file.write(json.dumps({"step": step} | metrics) + "\n")
-        values = [
-            summary_pb2.Summary.Value(tag=name, simple_value=value)
-            for name, value in metrics.items()
-        ]
-        self._add(step, summary=summary_pb2.Summary(value=values))
-
-    def _add(self, step: int, **content) -> None:
-        self._board.write_event(event_pb2.Event(step=step, wall_time=time.time(), **content))
-        self._board.flush()
+        for tracker in self._trackers:
+            tracker.write(step, metrics)
 
     def __enter__(self):
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, kind, *exception):
         if self._active:
             self._file.close()
-            self._board.close()
+            for tracker in self._trackers:
+                tracker.close(is_whole=kind is None)
 
 
 def _step_of(line: str) -> int:

@@ -87,6 +87,7 @@ def fit(
     patience: int,
     seed: int,
     profile: profiling.Interval,
+    trackers: str,
 ) -> Result:
     """Trains, and returns the parameters that validation selects.
 
@@ -121,6 +122,7 @@ def fit(
         patience: evaluations without a better one after which training ends; 0 for never.
         seed: of the parameters, the samples' order and dropout.
         profile: which steps to trace, each with the whole dispatch that it is in.
+        trackers: where the metrics go beside metrics.jsonl: names, with commas between.
 
     Raises:
         UserError: if the loss is not finite, or the workdir's checkpoint is of other data, or
@@ -182,7 +184,7 @@ def fit(
             state = train_step.new_state(*start)
             progress = _first_progress(data_fingerprint)
 
-        writer = stack.enter_context(MetricWriter(workdir, step))
+        writer = stack.enter_context(MetricWriter(workdir, step, trackers))
         line = stack.enter_context(ProgressLine(name, step, num_steps))
         clock = _Clock(step)
         watch = LossWatch(name, skip_nonfinite)

@@ -131,7 +131,7 @@ def _read(path: pathlib.Path) -> dict:
 
 def _check_same(workdir: pathlib.Path, there: dict, here: dict, only: str | None) -> None:
     """Raises UserError unless the configs are the same, or the same in `only` one key."""
-    there, here = _flatten(there), _flatten(here)
+    there, here = files.flatten(there), files.flatten(here)
     missing = object()
     changed = [
         f"{key} is {there.get(key, 'absent')!r} there and {here.get(key, 'absent')!r} here"
@@ -144,13 +144,3 @@ def _check_same(workdir: pathlib.Path, there: dict, here: dict, only: str | None
             f"{workdir} holds a run of another config ({'; '.join(changed[:3])}{more}): "
             "choose another --workdir, or delete that one"
         )
-
-
-def _flatten(tree: dict, prefix: str = "") -> dict:
-    flat = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat

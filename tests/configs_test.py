@@ -106,8 +106,10 @@ def test_the_tokenizers_seed_and_data_are_those_of_the_run():
     config = get("retrieval", "files")
     config.seed = 5
     config.data.dir = "here"
+    config.trackers = "mlflow"
     assert config.tokenizer_config.seed == 5
     assert config.tokenizer_config.data.dir == "here"
+    assert config.tokenizer_config.trackers == "mlflow"
     assert get("rqvae", "files").model == config.tokenizer_config.model
 
 

@@ -61,3 +61,11 @@ def test_a_digest_covers_shape_type_and_contents():
     assert plain == files.digest(np.zeros((3, 2), np.int32).T.copy())
     others = [np.zeros((3, 2), np.int32), np.zeros((2, 3), np.float32), np.ones((2, 3), np.int32)]
     assert len({plain, *map(files.digest, others)}) == 4
+
+
+def test_dicts_in_dicts_as_one():
+    assert files.flatten({"a": 1, "b": {"c": (2,), "d": {"e": None}}, "f": {}}) == {
+        "a": 1,
+        "b.c": (2,),
+        "b.d.e": None,
+    }

@@ -26,7 +26,7 @@ decoding.reserve
 models.layers models.rqvae models.fsq models.transformer models.encoder_decoder models.sasrec
 models.hybrid
 tokenizers.codecs
-sharding optimizer checkpoint telemetry roofline hlo profiling
+sharding optimizer checkpoint trackers telemetry roofline hlo profiling
 evaluators.tokenizer evaluators.searchers evaluators.retrieval evaluators.baselines
 evaluators.semantic_ids
 train_step train plan tokenizers.neural tokenizers.clustering workdir tables pictures

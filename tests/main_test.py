@@ -72,6 +72,7 @@ FSQ, KMEANS = "--config=configs/fsq.py:smoke", "--config=configs/residual_kmeans
         ([RQVAE, "--config.embedder.name=bert"], "unknown embedder 'bert'"),
         ([RQVAE, "--config.data.dataset=books"], "unknown data set 'books': choose one of synth"),
         ([RQVAE, "--config.task=train"], "unknown task 'train': choose one of add_items"),
+        ([RETRIEVAL, "--config.trackers=comet"], "no tracker 'comet': choose of tensorboard, wand"),
         ([RQVAE, "--config.seed=-1"], "--config.seed=-1 must be at least 0"),
         ([RQVAE, "--config.steps_per_call=0"], "--config.steps_per_call=0 must be at least 1"),
         ([RQVAE, "--config.profile.first_step=-1"], "profile.first_step=-1 must be at least 0"),

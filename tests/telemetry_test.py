@@ -24,7 +24,7 @@ def events(workdir):
 
 
 def test_metrics_are_appended_and_shown_on_tensorboard(tmp_path):
-    with MetricWriter(tmp_path, 0) as writer:
+    with MetricWriter(tmp_path, 0, "tensorboard") as writer:
         writer.write(1, {"train/loss": 2.5})
         writer.write(2, {"valid/recall@10": 0.5})
     assert lines(tmp_path) == [{"step": 1, "train/loss": 2.5}, {"step": 2, "valid/recall@10": 0.5}]
@@ -33,12 +33,12 @@ def test_metrics_are_appended_and_shown_on_tensorboard(tmp_path):
 
 
 def test_what_followed_the_checkpoint_is_dropped(tmp_path):
-    with MetricWriter(tmp_path, 0) as writer:
+    with MetricWriter(tmp_path, 0, "tensorboard") as writer:
         for step in (10, 20, 30):
             writer.write(step, {"a": step})
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 4')  # killed while it wrote
-    with MetricWriter(tmp_path, 20) as writer:
+    with MetricWriter(tmp_path, 20, "tensorboard") as writer:
         writer.write(30, {"a": -1})
     assert lines(tmp_path) == [{"step": 10, "a": 10}, {"step": 20, "a": 20}, {"step": 30, "a": -1}]
     starts = [e.step for e in events(tmp_path) if e.session_log.status == e.session_log.START]

@@ -77,6 +77,7 @@ def fit(workdir, scores=None, *, select=None, patience=0, num_steps=40, loss=los
         "patience": patience,
         "seed": 0,
         "profile": profiling.Interval(range(0), workdir / "profile"),
+        "trackers": "tensorboard",
     }
     return train.fit(**arguments | changes)
 

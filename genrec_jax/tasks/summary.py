@@ -83,7 +83,7 @@ def _load(folder: pathlib.Path) -> Run:
 
 def _check_alike(one: Run, other: Run) -> None:
     """Raises UserError unless two runs differ in nothing but their seeds."""
-    ours, theirs = _flat(one.config), _flat(other.config)
+    ours, theirs = files.flatten(one.config), files.flatten(other.config)
     differ = [
         key
         for key in sorted(ours.keys() | theirs.keys())
@@ -101,11 +101,3 @@ def _check_alike(one: Run, other: Run) -> None:
         )
     if other.config["seed"] == one.config["seed"]:
         raise UserError(f"{other.folder} has the seed of {one.folder}: give each once")
-
-
-def _flat(config: dict, prefix: str = "") -> dict:
-    flat = {}
-    for name, value in config.items():
-        key = f"{prefix}{name}"
-        flat |= _flat(value, f"{key}.") if isinstance(value, dict) else {key: value}
-    return flat

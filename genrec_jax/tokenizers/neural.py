@@ -58,6 +58,7 @@ def fit(
         patience=0,
         seed=config.seed,
         profile=profiling.interval(config, workdir),
+        trackers=config.trackers,
     )
 
 
