@@ -7,10 +7,11 @@ for best in recommender.recommend([["item-7", "item-42"], []], k=10):
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from genrec_jax import checkpoint, sharding
@@ -203,7 +204,7 @@ class Recommender:
         rows = -(-rows // num_shards) * num_shards
         length = _power_of_two(max(_SHORTEST, max(map(len, histories), default=0)))
         options = {
-            "num_beams": min(max(self.config["eval"]["num_beams"], k), len(self.item_ids)),
+            "num_beams": self._num_beams(k),
             "num_excluded": length if exclude_history else 0,
         }
         batches = [slice(first, first + rows) for first in range(0, len(histories), rows)]
@@ -229,6 +230,46 @@ class Recommender:
                 scores[: len(items)].tolist(),
                 [self.titles[item] for item in items],
             )
+
+    def pure(
+        self, k: int, length: int, *, exclude_history: bool
+    ) -> tuple[Callable[..., tuple[jax.Array, jax.Array]], dict[str, np.ndarray]]:
+        """Returns the search as a pure function, and the arrays that it reads, by name.
+
+        `function(arrays, histories, users)` takes histories [B, L] int32, places in the catalogue,
+        oldest first, -1 behind their ends, and the numbers of users [B] int32. It returns items
+        [B, k] int32, best first, -1 where fewer are allowed, and scores [B, k] float32.
+
+        Args:
+            k: how many items.
+            length: L.
+            exclude_history: see `recommend`.
+        """
+        searcher = self._searcher
+        read = {"params": self._params, "data": searcher.data, "index": searcher.index}
+        leaves, tree = jax.tree_util.tree_flatten_with_path(read)
+        arrays = {sharding.name(path): np.asarray(leaf) for path, leaf in leaves}
+        names = list(arrays)
+
+        def function(arrays, histories, users):
+            read = jax.tree.unflatten(tree, [arrays[name] for name in names])
+            start = jnp.arange(histories.shape[0], dtype=jnp.int32) * length
+            samples = Samples(users + self._first_user, start, start + (histories >= 0).sum(axis=1))
+            items, scores = searcher.search(
+                read["params"],
+                read["data"] | {"items": jnp.maximum(histories, 0).reshape(-1)},
+                read["index"],
+                samples,
+                num_beams=self._num_beams(k),
+                num_excluded=length if exclude_history else 0,
+                renormalize=False,
+            )
+            return items[:, :k], scores[:, :k]
+
+        return function, arrays
+
+    def _num_beams(self, k: int) -> int:
+        return min(max(self.config["eval"]["num_beams"], k), len(self.item_ids))
 
     def _check_share(self, unseen_share: float) -> None:
         if not 0 <= unseen_share < 1:

@@ -9,7 +9,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 # From top to bottom; `data.sources` stands for all files in that folder.
 ORDER = """
-errors checks files lookup xla preemption loss_watch lifeline clusters distributed
+serving errors checks files lookup xla preemption loss_watch lifeline clusters distributed
 interop.torch_pickle interop.pytorch
 data.records data.splits data.corpus data.cold_start data.text data.histories
 data.k_core data.events data.text_files data.event_files data.table_files data.product_fields
@@ -33,6 +33,7 @@ train_step train plan tokenizers.neural tokenizers.clustering workdir tables pic
 recommender ranking
 tasks.prepare tasks.embed tasks.tokenizer tasks.add_items tasks.tokenizer_report
 tasks.retrieval tasks.sasrec tasks.hybrid tasks.from_pytorch tasks.recommend tasks.summary
+tasks.export
 tasks.profile_quantize
 main cli
 """.split()

@@ -98,7 +98,7 @@ def top_k(x: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
 
 def _merge_beams(x: jax.Array) -> jax.Array:
     """[B, W, M] -> [B, W * M]."""
-    return x.reshape(len(x), -1)
+    return x.reshape(x.shape[0], -1)  # not `len`: when exported, B is a symbol
 
 
 def _gather(leaf: jax.Array, places: jax.Array) -> jax.Array:

@@ -163,6 +163,6 @@ def sorted_exclusions(index: PrefixIndex, items: jax.Array, mask: jax.Array) -> 
     nowhere = len(index.items)
     places = jnp.sort(jnp.where(mask, index.rank[items], nowhere), axis=-1)
     repeated = jnp.concatenate(
-        [jnp.zeros((len(places), 1), bool), places[:, 1:] == places[:, :-1]], axis=1
+        [jnp.zeros((places.shape[0], 1), bool), places[:, 1:] == places[:, :-1]], axis=1
     )
     return jnp.sort(jnp.where(repeated, nowhere, places), axis=-1)

@@ -74,7 +74,7 @@ def of_generator(
                 index,
                 *histories.gather(data["items"], samples.start, samples.target, num_excluded),
             )
-        return beam_search(step, cache, index, num_beams, len(items), excluded, renormalize)
+        return beam_search(step, cache, index, num_beams, items.shape[0], excluded, renormalize)
 
     data, index, unseen_index = sharding.replicate(
         mesh,
@@ -158,7 +158,9 @@ def of_hybrid(
         if num_excluded:
             past = histories.gather(data["items"], samples.start, samples.target, num_excluded)
             excluded = prefix_index.sorted_exclusions(index, *past)
-        generated, beams = beam_search(step, cache, index, num_beams, len(items), excluded, True)
+        generated, beams = beam_search(
+            step, cache, index, num_beams, items.shape[0], excluded, True
+        )
 
         scores = module.item_logits(state, memory, vectors)[:, 0]  # [B, I]
         scores = jax.nn.log_softmax(scores, where=index.is_there if renormalize else None)
@@ -201,7 +203,7 @@ def _allowed(scores, is_there, all_items, samples: Samples, num_excluded: int) -
         return scores
     items, mask = histories.gather(all_items, samples.start, samples.target, num_excluded)
     items = jnp.where(mask, items, scores.shape[1])  # which is dropped
-    rows = jnp.arange(len(items))[:, None]
+    rows = jnp.arange(items.shape[0])[:, None]
     return scores.at[rows, items].set(-jnp.inf, mode="drop")
 
 

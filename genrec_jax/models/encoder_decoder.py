@@ -219,7 +219,7 @@ class EncoderDecoder(nnx.Module):
     def decoder_inputs(self, codes: jax.Array) -> jax.Array:
         """Returns [B, Q, D]: the start token and all codes [B, Q] but the last, embedded."""
         before = self._embed(codes[:, :-1], np.arange(codes.shape[1] - 1))
-        return jnp.concatenate([self._start(len(codes)), before], axis=1)
+        return jnp.concatenate([self._start(codes.shape[0]), before], axis=1)
 
     def start_search(self, memory: Memory) -> tuple[list, list]:
         """Returns what `search_step` needs: the layers' keys and values of the memory, and caches.
@@ -228,7 +228,7 @@ class EncoderDecoder(nnx.Module):
         """
         shared = [block.cross_attention.keys_values(memory.states) for block in self.decoder.blocks]
         empty = [
-            tuple(jnp.zeros((len(part), 1, 0, *part.shape[2:]), part.dtype) for part in pair)
+            tuple(jnp.zeros((part.shape[0], 1, 0, *part.shape[2:]), part.dtype) for part in pair)
             for pair in shared
         ]
         return shared, empty
@@ -250,7 +250,7 @@ class EncoderDecoder(nnx.Module):
             one place more.
         """
         if level == 0:
-            x = self._start(len(mask))
+            x = self._start(mask.shape[0])
         else:
             x = self._embed(codes, level - 1)  # [B, W, D]
         # The beams are all at one place, so they stand where places would.

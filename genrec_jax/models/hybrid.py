@@ -258,10 +258,10 @@ class Hybrid(nnx.Module):
         """
         shared = [block.cross_attention.keys_values(memory.states) for block in self.decoder.blocks]
         empty = [
-            tuple(jnp.zeros((len(part), 1, 0, *part.shape[2:]), part.dtype) for part in pair)
+            tuple(jnp.zeros((part.shape[0], 1, 0, *part.shape[2:]), part.dtype) for part in pair)
             for pair in shared
         ]
-        return shared, (jnp.zeros((len(memory.items), 1, 0), jnp.int32), empty)
+        return shared, (jnp.zeros((memory.items.shape[0], 1, 0), jnp.int32), empty)
 
     def search_step(
         self,
