@@ -13,6 +13,7 @@ import copy
 import logging
 import pathlib
 import shutil
+import sys
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -71,7 +72,9 @@ class Checkpoints:
                 best_fn=metric if best_metric else None,  # or no metrics are written
                 preservation_policy=_policies.AnyPreservationPolicy(keep),
                 cleanup_tmp_directories=True,
-                async_options=ocp.AsyncOptions(post_finalization_callback=self._add_digests),
+                async_options=ocp.AsyncOptions(
+                    barrier_sync_fn=_wait_at_barrier, post_finalization_callback=self._add_digests
+                ),
             ),
         )
 
@@ -135,6 +138,16 @@ class Checkpoints:
     def __exit__(self, *exception):
         """Waits until everything is written."""
         self._manager.close()
+
+
+def _wait_at_barrier(key: str, timeout_ms: int) -> None:
+    """Waits for all processes, but not once this one's part of a save has failed.
+
+    Orbax would wait then too, 10 minutes, for others that wait for this part, before it raises.
+    """
+    if error := sys.exception():
+        raise error
+    ocp.multihost.get_barrier_sync_fn()(key=key, timeout_ms=timeout_ms)
 
 
 def saved_steps(workdir: str | pathlib.Path) -> list[int]:

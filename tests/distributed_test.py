@@ -171,6 +171,25 @@ def test_who_cannot_join_says_why_in_time():
     assert time.monotonic() - started < 50
 
 
+def test_a_process_that_cannot_save_ends_all(tmp_path):
+    program = f"""
+import resource
+import numpy as np
+from genrec_jax import checkpoint, sharding
+tokens = np.random.default_rng(0).standard_normal((1_000, 16), np.float32)
+tokens = sharding.put(sharding.make_mesh(1, 2), {{"tokens": tokens}})
+with checkpoint.Checkpoints({str(tmp_path)!r}, None, checkpoint.Policy(0, 2, 2, 0)) as checkpoints:
+    if index:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+    checkpoints.save(tokens | {{"step": np.int32(1)}}, {{}}, None)
+"""
+    (status, _, err), (full_status, _, full_err) = end(start(program))
+    assert full_status == 2 and "error: cannot write: File too large: make room" in full_err
+    assert status == 2 and err.startswith("error: process 1 of 2 (pid ")
+    assert ") has ended with status 2 (" in err and "File too large" in err
+
+
 def test_processes_have_as_many_devices_each():
     for status, _, err in end(start("", num_devices=(1, 2))):
         assert status == 2 and err.count("\n") == 1
