@@ -4,6 +4,7 @@ import difflib
 import importlib
 import itertools
 import logging
+import os
 import pathlib
 import pkgutil
 import sys
@@ -37,7 +38,8 @@ _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, f
 _JOIN_SECONDS = flags.DEFINE_float("join_seconds", 300.0, "How long processes wait for each other.")
 _ALIASES = {"config.data.items": "config.data.items_file"}  # config flags would find a method
 # Quick stages that read files which may change: computed each time.
-_REPEATED = ("recommend", "summary", "tokenizer_report", "profile_quantize")
+_REPEATED = ("inspect", "recommend", "summary", "tokenizer_report", "profile_quantize")
+_STDOUT = 1  # file descriptor
 _FOR_SEVERAL = ("prepare", "embed", "tokenizer", "retrieval", "sasrec", "hybrid", "recommend")
 
 
@@ -74,6 +76,15 @@ def main(argv: list[str]) -> None:
     )
     if not distributed.is_first():
         return
+    try:
+        _print_results(directory, metrics)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), _STDOUT)  # for what is still to be flushed
+        sys.exit(1)  # as Rich does
+
+
+def _print_results(directory: pathlib.Path, metrics: dict[str, float]) -> None:
     tables.print_metrics(metrics)
     if (directory / "examples.json").exists():
         tables.print_examples(files.read_json(directory / "examples.json"))
@@ -81,6 +92,8 @@ def main(argv: list[str]) -> None:
         report = files.read_json(directory / "report.json")
         tables.print_collisions(report.get("collision_groups", []))
         tables.print_profile(report.get("cases", []))
+        tables.print_histograms(report.get("histograms", []))
+        tables.print_problems(report.get("problems", []))
     print(f"All of it is in {directory}")
 
 

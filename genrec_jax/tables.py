@@ -4,6 +4,7 @@ import itertools
 import re
 from collections.abc import Iterable, Sequence
 
+import rich.bar
 import rich.box
 import rich.console
 import rich.markup
@@ -12,6 +13,7 @@ import rich.table
 _NUMBERED = re.compile(r"((?:.+/)?\w+_\d+)/([^/]+)")
 _NUM_GROUPS, _NUM_TITLES = 5, 3  # of the collisions
 _NUM_ARRAYS = 20  # of a plan
+_BAR_WIDTH = 40  # characters
 _COLUMNS = ("recall@5", "ndcg@5", "recall@10", "ndcg@10")  # fit into 80 characters
 
 
@@ -114,6 +116,32 @@ def print_collisions(groups: list[dict]) -> None:
             first = (codes, *counts) if number == 0 else ("", "", "")
             table.add_row(*first, rich.markup.escape(title))
     rich.console.Console().print(table)
+
+
+def print_histograms(histograms: list[dict]) -> None:
+    """Prints the histograms that report.json of an inspection lists, a bar for each bin."""
+    for histogram in histograms:
+        table = rich.table.Table(
+            rich.table.Column(histogram["name"], justify="right"),
+            rich.table.Column(histogram["of"], justify="right"),
+            "",
+            box=rich.box.SIMPLE_HEAD,
+        )
+        largest = max(row["count"] for row in histogram["bins"])
+        for row in histogram["bins"]:
+            first, last = row["first"], row["last"]
+            name = f"{first:,}" if first == last else f"{first:,}\N{EN DASH}{last:,}"
+            bar = rich.bar.Bar(largest, 0, row["count"], width=_BAR_WIDTH)
+            table.add_row(name, _number(row["count"]), bar)
+        rich.console.Console().print(table)
+
+
+def print_problems(problems: list[dict]) -> None:
+    """Prints a line for each problem that report.json of an inspection lists and there is."""
+    for problem in problems:
+        if problem["count"]:
+            such_as = f" (such as {', '.join(problem['examples'])})" if problem["examples"] else ""
+            print(f"problem: {problem['what']}: {_number(problem['count'])}{such_as}")
 
 
 def print_profile(cases: list[dict]) -> None:

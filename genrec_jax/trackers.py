@@ -73,7 +73,7 @@ class WandB:
         with _one_line_of("wandb", wandb.Error, "run `wandb login`, or set WANDB_MODE=offline"):
             self._run = wandb.init(
                 project=os.environ.get("WANDB_PROJECT", _PROJECT),
-                name=workdir.name,
+                name=str(workdir),
                 id=_run_id(workdir / "wandb", lambda: uuid.uuid4().hex[:8]),
                 resume="allow",
                 dir=str(workdir),
@@ -110,7 +110,7 @@ class MLflow:
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", _PROJECT)
         known = self._client.get_experiment_by_name(name)
         experiment = known.experiment_id if known else self._client.create_experiment(name)
-        run = self._client.create_run(experiment, run_name=workdir.name).info.run_id
+        run = self._client.create_run(experiment, run_name=str(workdir)).info.run_id
         settings = files.flatten(_config(workdir))
         params = [self._entities.Param(key, str(value)) for key, value in settings.items()]
         for first in range(0, len(params), _MLFLOW_BATCH):

@@ -29,6 +29,15 @@ def test_a_stage_is_its_config():
         "--config.seed=1",
     ]
     assert cli.arguments(["prepare", "--workdir=x"])[0] == f"--config={ROOT}/configs/prepare.py"
+    inspect = f"--config={ROOT}/configs/inspect.py"
+    assert cli.arguments(["data", "inspect", "beauty", "--workdir=x"]) == [
+        f"{inspect}:beauty",
+        "--workdir=x",
+    ]
+    assert cli.arguments(["data", "inspect", "./beauty"]) == [
+        f"{inspect}:files",
+        "--config.data.dir=./beauty",
+    ]
     assert cli.arguments(["--config=mine.py:beauty"]) == ["--config=mine.py:beauty"]
 
 

@@ -14,7 +14,8 @@ interop.torch_pickle interop.pytorch
 data.records data.splits data.corpus data.cold_start data.text data.histories
 data.k_core data.events data.text_files data.event_files data.table_files data.product_fields
 data.sources
-data.builder data.datasets data.history_files data.embedding_files data.sentence_encoders
+data.builder data.datasets data.inspection data.history_files data.embedding_files
+data.sentence_encoders
 data.embedders data.packing data.batches
 quantizers.sinkhorn quantizers.vector quantizers.hopper quantizers.tpu quantizers.kernels
 quantizers.residual quantizers.ema quantizers.fsq
@@ -31,7 +32,7 @@ evaluators.tokenizer evaluators.searchers evaluators.retrieval evaluators.baseli
 evaluators.semantic_ids
 train_step train plan tokenizers.neural tokenizers.clustering workdir tables pictures
 recommender ranking
-tasks.prepare tasks.embed tasks.tokenizer tasks.add_items tasks.tokenizer_report
+tasks.prepare tasks.inspect tasks.embed tasks.tokenizer tasks.add_items tasks.tokenizer_report
 tasks.retrieval tasks.sasrec tasks.hybrid tasks.from_pytorch tasks.recommend tasks.summary
 tasks.export
 tasks.profile_quantize

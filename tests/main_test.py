@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from absl import flags
 
-from genrec_jax import main
+from genrec_jax import cli, main
 from genrec_jax.errors import exit_on_error
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -451,6 +451,36 @@ def test_tables_and_the_compact_format_reach_the_corpus(run, tmp_path, monkeypat
     )
     assert (compact["data/num_items"], compact["data/num_interactions"]) == (4, 7)
     assert (tables["data/num_items"], tables["data/num_interactions"]) == (3, 6)
+
+
+def test_data_are_inspected_as_often_as_asked(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, content in COMPACT.items():
+        (tmp_path / name).write_text(lines(*content))
+    for sequences, num_short in (["ada 1 2 3 4", "bo 4 3"], 1), (["ada 1 2 3 4"], 0):
+        (tmp_path / "sequences.txt").write_text(lines(*sequences))
+        status, out, err = run(*cli.arguments(["data", "inspect", "."]))
+        assert (status, err) == (0, "")
+        assert (
+            "problem: users with fewer than 3 events: 1 (such as user bo)\n" in out
+        ) == num_short
+        place = tmp_path / "runs" / "inspect-files"
+        metrics = json.loads((place / "metrics.json").read_text())
+        assert metrics["problems/short_histories"] == num_short
+        assert metrics["events_of_a_user/most"] == 4
+        report = json.loads((place / "report.json").read_text())
+        assert report["histograms"][0]["bins"][-1] == {"first": 4, "last": 7, "count": 1}
+
+
+def test_a_reader_that_has_seen_enough_is_no_defect(run, tmp_path, monkeypatch):
+    def print_metrics(metrics):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("genrec_jax.tables.print_metrics", print_metrics)
+    monkeypatch.setattr("os.dup2", lambda *files: None)
+    status, _, err = run("--config=configs/prepare.py", SHOP, f"--workdir={tmp_path}")
+    assert (status, err) == (1, "")
+    assert (tmp_path / "metrics.json").exists()
 
 
 def test_the_workdir_of_a_stage_without_data_has_a_default(run, tmp_path, monkeypatch):

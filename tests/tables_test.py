@@ -94,3 +94,33 @@ def test_examples_without_a_target(capsys, monkeypatch):
 )
 def test_numbers_of_three_digits(value, text):
     assert tables.three_digits(value) == text
+
+
+def test_a_histogram_has_a_bar_for_each_bin(capsys, monkeypatch):
+    bins = [
+        {"first": 0, "last": 0, "count": 0},
+        {"first": 1, "last": 1, "count": 1000},
+        {"first": 2, "last": 3, "count": 500},
+    ]
+    histogram = {"name": "events", "of": "users", "bins": bins}
+    lines = printed(capsys, monkeypatch, tables.print_histograms, [histogram])
+    rows = [line.split() for line in lines if line.strip()]
+    assert rows[0] == ["events", "users"] and max(map(len, lines)) <= 80
+    assert rows[2:] == [["0", "0"], ["1", "1,000", "█" * 40], ["2–3", "500", "█" * 20]]  # noqa: RUF001
+
+
+def test_problems_have_a_line_each_if_there_are_any(capsys, monkeypatch):
+    found = [
+        {
+            "name": "a",
+            "count": 1200,
+            "what": "items without text",
+            "examples": ["item 3", "item x"],
+        },
+        {"name": "b", "count": 0, "what": "events without a time", "examples": []},
+        {"name": "c", "count": 2, "what": "events left out", "examples": []},
+    ]
+    assert printed(capsys, monkeypatch, tables.print_problems, found) == [
+        "problem: items without text: 1,200 (such as item 3, item x)",
+        "problem: events left out: 2",
+    ]

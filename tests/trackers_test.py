@@ -59,7 +59,7 @@ def test_mlflow_has_one_run_of_all_attempts(tmp_path, monkeypatch):
     with MetricWriter(tmp_path, 10, "mlflow") as writer:
         writer.write(20, {"valid/recall@10": 0.5})
     (run,) = client.search_runs([experiment.experiment_id])
-    assert run.info.status == "FINISHED" and run.info.run_name == tmp_path.name
+    assert run.info.status == "FINISHED" and run.info.run_name == str(tmp_path)
     assert run.data.params == {"seed": "3", "model.dim": "16"}
     course = client.get_metric_history(run.info.run_id, "valid/recall_at_10")
     assert [(metric.step, metric.value) for metric in course] == [(10, 0.25), (20, 0.5)]
@@ -79,7 +79,7 @@ def test_wandb_has_one_run_of_all_attempts(tmp_path, monkeypatch):
     for step in (10, 20):
         with MetricWriter(tmp_path, step - 10, "wandb") as writer:
             writer.write(step, {"valid/recall@10": step / 40})
-            assert dict(wandb.run.config) == CONFIG and wandb.run.name == tmp_path.name
+            assert dict(wandb.run.config) == CONFIG and wandb.run.name == str(tmp_path)
             assert dict(wandb.run.summary)["valid/recall@10"] == step / 40
             name = wandb.run.id
         assert wandb.run is None
