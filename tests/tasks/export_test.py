@@ -23,6 +23,7 @@ from tests.tasks.from_pytorch_test import (  # noqa: F401, files is a fixture
     files,
 )
 
+pytestmark = pytest.mark.once
 HISTORY_IDS = [[f"i{item}" for item in history] for history in (*HISTORIES, [])]
 USERS = [0, 1, 2, 5]
 OUTSIDER = """

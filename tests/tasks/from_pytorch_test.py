@@ -20,23 +20,28 @@ from tests.interop import torch_files
 from tests.parity import fixtures
 from tests.parity.fixtures import Fixture
 
+pytestmark = pytest.mark.once
 RQVAE, DECODER = Fixture("semids"), Fixture("t5_encdec")
 NUM_ITEMS = len(RQVAE["x"])
 CODES = RQVAE["cached_ids"][:, :-1]
 HISTORIES = [[3, 7, 500], [12], list(range(20, 45))]
 
 
+def write_shop(folder, num_items):
+    """Writes a data set in the compact format."""
+    folder.mkdir()
+    items = ({"item_id": f"i{item}", "title": f"Thing {item}"} for item in range(num_items))
+    (folder / "items.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
+    with (folder / "sequences.txt").open("w") as file:
+        for user, history in enumerate(HISTORIES):
+            print(f"u{user}", *(f"i{item % num_items}" for item in history), file=file)
+
+
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """Returns a folder with the items' embeddings, both checkpoints, and the data set in `shop`."""
     folder = tmp_path_factory.mktemp("original")
-    (folder / "shop").mkdir()
-    items = ({"item_id": f"i{item}", "title": f"Thing {item}"} for item in range(NUM_ITEMS))
-    lines = "".join(json.dumps(item) + "\n" for item in items)
-    (folder / "shop" / "items.jsonl").write_text(lines)
-    with (folder / "shop" / "sequences.txt").open("w") as file:
-        for user, history in enumerate(HISTORIES):
-            print(f"u{user}", *(f"i{item}" for item in history), file=file)
+    write_shop(folder / "shop", NUM_ITEMS)
     np.save(folder / "embeddings.npy", RQVAE["x"])
     module = torch_files.model_config(codebook_normalize=False, n_cat_features=0)
     rqvae = torch_files.checkpoint(RQVAE.below("param/"), model_config=module)
@@ -75,6 +80,35 @@ def test_the_semantic_ids_are_the_originals(files, converted, tmp_path):
         assert arrays["state"]["step"] == 7
         assert meta["level_sizes"] == [16, 16, 16, RQVAE["cached_ids"][:, -1].max() + 1]
     assert converted[1]["tokenizer/same_codes_as_decoder"] == 1
+
+
+@pytest.mark.parametrize(
+    "name, of_file, of_config",
+    [
+        ("rqvae_simvq_norm", {"codebook_normalize": True}, {}),
+        ("rqvae_simvq_norm", {"codebook_normalize": False}, {"normalize": True}),
+        ("rqvae_cat", {"n_cat_features": 6}, {}),
+    ],
+)
+def test_settings_are_the_configs_or_the_files(tmp_path, name, of_file, of_config):
+    fixture = Fixture(name)
+    write_shop(tmp_path / "shop", len(fixture["x"]))
+    np.save(tmp_path / "embeddings.npy", fixture["x"])
+    module = torch_files.model_config(**of_file)
+    saved = torch_files.checkpoint(fixture.below("param/"), model_config=module)
+    torch_files.save(tmp_path / "rqvae.pt", saved)
+    metrics = convert(tmp_path, tmp_path / "run", "rqvae", **of_config)
+    arrays, _ = checkpoint.load_export(tmp_path / "run", ["codes"])
+    np.testing.assert_array_equal(arrays["codes"], fixture["eval/sem_ids"])
+    reconstruction = float(fixture["eval/reconstruction_loss"])
+    assert metrics["tokenizer/reconstruction_loss"] == pytest.approx(reconstruction, rel=1e-4)
+
+
+def test_a_decoder_without_codes_takes_those_of_the_rqvae(files, tmp_path):
+    torch_files.save(tmp_path / "decoder.pt", DECODER.below("param/"))
+    convert(files, tmp_path / "run", "rqvae", decoder=str(tmp_path / "decoder.pt"))
+    arrays, _ = checkpoint.load_export(tmp_path / "run", ["semantic_ids"])
+    np.testing.assert_array_equal(arrays["semantic_ids"], RQVAE["cached_ids"])
 
 
 def test_the_logits_are_the_originals(converted):
