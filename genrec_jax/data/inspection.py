@@ -14,6 +14,7 @@ from genrec_jax.data.splits import MIN_ITEMS_TO_LEAVE_ONE_OUT, UNKNOWN_TIME
 _NUM_EXAMPLES = 3
 # What sources leave out, by the facts that count it.
 _LEFT_OUT = {
+    "data/num_bad_lines": "lines left out, which cannot be read",
     "data/num_events_of_unknown_items": "events left out, of items that are not there",
     "data/num_events_without_time": "events left out, without a time",
     "data/num_duplicated_events": "events left out, with the user, item and time of another",

@@ -27,7 +27,11 @@ def test_bins_of_a_histogram_double():
 def test_each_problem_is_counted_with_examples():
     texts = ["a", "b", " ", "d", "same", "same ", "", "h"]
     corpus = make(HISTORIES, num_items=8, texts=texts)
-    facts = {"data/num_duplicated_events": 9, "data/num_users_outside_core": 7}
+    facts = {
+        "data/num_bad_lines": 4,
+        "data/num_duplicated_events": 9,
+        "data/num_users_outside_core": 7,
+    }
     corpus = dataclasses.replace(corpus, times=np.array(TIMES, np.int64), facts=facts)
     problems = {
         name: (problem.count, problem.examples)
@@ -35,6 +39,7 @@ def test_each_problem_is_counted_with_examples():
         if name != "duplicated_events"
     }
     assert problems == {
+        "bad_lines": (4, []),
         "items_without_text": (2, ["item i2", "item i6"]),
         "items_with_the_text_of_others": (2, ["item i4", "item i5"]),
         "items_without_events": (1, ["item i7"]),
