@@ -171,6 +171,7 @@ def loop_case(config, data: dict[str, Any], packed: bool, on_host: bool = False)
                 patience=0,
                 seed=0,
                 profile=profiling.interval(config, workdir),
+                trackers=config.trackers,
             )
             return common.logged_seconds(workdir, steps)[2:]
 
