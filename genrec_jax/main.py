@@ -116,7 +116,7 @@ def parse_flags(argv: list[str]) -> list[str]:
     for name in given:
         key = name.removeprefix("config.")
         if key != name and key not in keys:
-            close = difflib.get_close_matches(key, keys, n=3) or sorted(keys)
+            close = difflib.get_close_matches(key, keys, n=3, cutoff=0.0)
             raise UserError(f"unknown config key {key!r}; the nearest are {', '.join(close)}")
     try:
         return flags.FLAGS(argv)

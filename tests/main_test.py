@@ -57,6 +57,10 @@ FSQ, KMEANS = "--config=configs/fsq.py:smoke", "--config=configs/residual_kmeans
             [RQVAE, "--config.num_step=3"],
             "unknown config key 'num_step'; the nearest are num_steps",
         ),
+        (
+            [RQVAE, "--config.nosuch=3"],
+            "'nosuch'; the nearest are mesh, optimizer.schedule, model.distance",
+        ),
         ([RQVAE, "--config.model.code_dims", "3"], "unknown config key 'model.code_dims'"),
         ([RQVAE, "--config.num_steps=many"], "num_steps"),
         ([RQVAE, "--config.num_steps=2.5"], "num_steps"),
