@@ -5,7 +5,9 @@ on disk and whole.
 """
 
 import contextlib
+import functools
 import signal
+import sys
 from collections.abc import Callable, Iterator
 
 import jax
@@ -16,10 +18,25 @@ from jax.sharding import PartitionSpec as P
 
 from genrec_jax.errors import Preempted
 
+_LATER = 0.05  # seconds
+
 
 def listen() -> None:
-    """Lets SIGTERM raise `Preempted` from now on."""
+    """Lets SIGTERM raise `Preempted` from now on.
+
+    Where Python drops what is raised, as in callbacks of its garbage collector, the signal comes
+    again a little later.
+    """
     signal.signal(signal.SIGTERM, _raise)
+    signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGTERM))
+    sys.unraisablehook = functools.partial(_come_again, sys.unraisablehook)
+
+
+def _come_again(otherwise: Callable, unraisable) -> None:
+    if isinstance(unraisable.exc_value, Preempted):
+        signal.setitimer(signal.ITIMER_REAL, _LATER)
+    else:
+        otherwise(unraisable)
 
 
 def _raise(*_) -> None:

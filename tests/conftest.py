@@ -10,6 +10,7 @@ import os
 import pathlib
 import shutil
 import signal
+import sys
 import tempfile
 
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -60,7 +61,10 @@ def listening():
     """Lets SIGTERM raise `Preempted`, as the command line does, and not end the tests."""
     from genrec_jax import preemption  # with JAX, which the lines above must precede
 
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGALRM)}
+    hook = sys.unraisablehook
     preemption.listen()
     yield
-    signal.signal(signal.SIGTERM, before)
+    sys.unraisablehook = hook
+    for number, handler in before.items():
+        signal.signal(number, handler)

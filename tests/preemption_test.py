@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 import jax
 import pytest
@@ -31,6 +32,16 @@ def test_no_handler_of_mistakes_stops_it():
             send()
         except Exception:
             pytest.fail("a handler of mistakes has stopped it")
+
+
+def test_where_python_drops_it_it_comes_again():
+    class Sender:
+        def __del__(self):  # what this raises is dropped
+            send()
+
+    with pytest.raises(Preempted, match="goes on from here"):
+        Sender()
+        time.sleep(20)
 
 
 def test_a_block_is_told_and_decides():
