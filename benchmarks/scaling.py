@@ -135,7 +135,7 @@ def _evaluation(num_users: int, smoke: bool):
         items = (last[:, None] + jnp.arange(num_beams)) % index
         return items, jnp.zeros(items.shape)
 
-    searcher = searchers.Searcher(search, {}, corpus.num_items, None, np.zeros(1, bool))
+    searcher = searchers.Searcher(search, None, {}, corpus.num_items, None, np.zeros(1, bool))
     evaluate = evaluator.Evaluator(
         searcher,
         mesh,

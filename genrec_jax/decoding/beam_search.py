@@ -8,7 +8,7 @@ B batch   W beams   K codebook size   M candidates of a beam
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,14 @@ _GROUP = 32  # values of a group
 StepFn = Callable[[int, jax.Array | None, Any], tuple[jax.Array, Any]]
 
 
+class Beams(NamedTuple):
+    """The prefixes that a level of a search keeps, best first; each field is [B, W]."""
+
+    codes: jax.Array  # int32, the last one of each prefix
+    parents: jax.Array  # int32, which beam of the level before each one continues
+    scores: jax.Array  # float32 log-probabilities; -inf where there is no prefix
+
+
 def beam_search(
     step: StepFn,
     cache: Any,
@@ -29,7 +37,7 @@ def beam_search(
     batch_size: int,
     excluded: jax.Array | None = None,
     renormalize: bool = False,
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[jax.Array, jax.Array, list[Beams]]:
     """Returns the items with the likeliest IDs that the beams reach, best first.
 
     With as many beams as items the search is exhaustive.
@@ -50,10 +58,11 @@ def beam_search(
     Returns:
         items: [B, W] int32; -1 where fewer than W items are allowed.
         scores: [B, W] float32 log-probabilities; -inf beside -1.
+        levels: Q beams, as many of them as there are candidates, at most W.
     """
     nodes = jnp.zeros((batch_size, 1), jnp.int32)
     scores = jnp.zeros((batch_size, 1), jnp.float32)
-    codes = None
+    codes, levels = None, []
     for level in range(index.num_levels):
         log_probs, cache = step(level, codes, cache)  # [B, W, K]
         found = prefix_index.candidates(index, level, nodes, log_probs)
@@ -69,11 +78,13 @@ def beam_search(
         codes = index.child_code[level][nodes]
         parents = best // index.widest[level]
         cache = jax.tree.map(lambda leaf, parents=parents: _gather(leaf, parents), cache)
+        levels.append(Beams(codes, parents, scores))
     items = jnp.where(scores > -jnp.inf, index.items[nodes], -1)
     missing = ((0, 0), (0, num_beams - items.shape[1]))
     return (
         jnp.pad(items, missing, constant_values=-1),
         jnp.pad(scores, missing, constant_values=-jnp.inf),
+        levels,
     )
 
 

@@ -15,7 +15,7 @@ from genrec_jax import sharding
 from genrec_jax.data import histories
 from genrec_jax.data.corpus import Samples
 from genrec_jax.decoding import catalogue_tree, item_scores, prefix_index
-from genrec_jax.decoding.beam_search import beam_search
+from genrec_jax.decoding.beam_search import Beams, beam_search
 from genrec_jax.models import hybrid
 from genrec_jax.models.layers import Model
 
@@ -28,9 +28,13 @@ class Searcher(NamedTuple):
     -inf there. `data` is that of the searcher and `items` [N], in which the histories lie. The last
     X items of each history, none if X is 0, are not returned, nor those that the index lacks. With
     `renormalize` probabilities are those among the items of the index.
+
+    `trace`, which takes the same, returns the items [B, W] that a beam search finds, and the beams
+    of all levels; it is None if there is no such search.
     """
 
     search: Callable[..., tuple[jax.Array, jax.Array]]
+    trace: Callable[..., tuple[jax.Array, list[Beams]]] | None
     data: dict[str, jax.Array]
     index: Any  # of all items
     unseen_index: Any  # of those that the model was not trained on, None if there are none
@@ -56,7 +60,7 @@ def of_generator(
     """
     num_extra = int(semantic_ids[:, -1].max()) + 1  # values of the last code
 
-    def search(params, data, index, samples: Samples, *, num_beams, num_excluded, renormalize):
+    def find(params, data, index, samples: Samples, *, num_beams, num_excluded, renormalize):
         module = model.bind(params)
         num_levels = len(module.level_sizes)
         items, mask = histories.gather(data["items"], samples.start, samples.target, max_history)
@@ -74,7 +78,10 @@ def of_generator(
                 index,
                 *histories.gather(data["items"], samples.start, samples.target, num_excluded),
             )
-        return beam_search(step, cache, index, num_beams, items.shape[0], excluded, renormalize)
+        items, scores, levels = beam_search(
+            step, cache, index, num_beams, items.shape[0], excluded, renormalize
+        )
+        return (items, scores), (items, levels)
 
     data, index, unseen_index = sharding.replicate(
         mesh,
@@ -84,7 +91,7 @@ def of_generator(
             prefix_index.build(semantic_ids, is_unseen) if is_unseen.any() else None,
         ),
     )
-    return Searcher(_jit(search, mesh), data, index, unseen_index, is_unseen)
+    return Searcher(_jit(find, mesh, 0), _jit(find, mesh, 1), data, index, unseen_index, is_unseen)
 
 
 def of_scorer(
@@ -99,17 +106,17 @@ def of_scorer(
         is_unseen: [I] bool.
     """
 
-    def search(params, data, index, samples: Samples, *, num_beams, num_excluded, renormalize):
+    def find(params, data, index, samples: Samples, *, num_beams, num_excluded, renormalize):
         history = histories.gather(data["items"], samples.start, samples.target, max_history)
         scores = model.bind(params).scores(*history)  # [B, I]
         if renormalize:
             scores = jax.nn.log_softmax(scores, where=index)
-        return _best(_allowed(scores, index, data["items"], samples, num_excluded), num_beams)
+        return (_best(_allowed(scores, index, data["items"], samples, num_excluded), num_beams),)
 
     index, unseen_index = sharding.replicate(
         mesh, (np.ones(len(is_unseen), bool), is_unseen if is_unseen.any() else None)
     )
-    return Searcher(_jit(search, mesh), {}, index, unseen_index, is_unseen)
+    return Searcher(_jit(find, mesh, 0), None, {}, index, unseen_index, is_unseen)
 
 
 def of_hybrid(
@@ -140,7 +147,7 @@ def of_hybrid(
             `score_weight`, which has precedence. All weights take the same time.
     """
 
-    def search(
+    def find(
         params, data, index, samples: Samples, score_weight, *, num_beams, num_excluded, renormalize
     ):
         module, catalogue = model.bind(params), data["catalogue"]
@@ -158,7 +165,7 @@ def of_hybrid(
         if num_excluded:
             past = histories.gather(data["items"], samples.start, samples.target, num_excluded)
             excluded = prefix_index.sorted_exclusions(index, *past)
-        generated, beams = beam_search(
+        generated, beams, levels = beam_search(
             step, cache, index, num_beams, items.shape[0], excluded, True
         )
 
@@ -181,7 +188,7 @@ def of_hybrid(
         alone = jnp.pad(beams, ((0, 0), (0, num_beams)), constant_values=-jnp.inf)
         best, places = jax.lax.top_k(jnp.where(score_weight == 0, alone, mean), num_beams)
         found = jnp.take_along_axis(candidates, places, axis=1)
-        return jnp.where(best > -jnp.inf, found, -1), best
+        return (jnp.where(best > -jnp.inf, found, -1), best), (generated, levels)
 
     tree = catalogue_tree.build(semantic_ids, level_sizes, ~is_unseen)
     data, index, unseen_index = sharding.replicate(
@@ -192,8 +199,11 @@ def of_hybrid(
             prefix_index.build(semantic_ids, is_unseen) if is_unseen.any() else None,
         ),
     )
-    search = functools.partial(_jit(search, mesh), score_weight=float(score_weight))
-    return Searcher(search, data, index, unseen_index, is_unseen)
+    search, trace = (
+        functools.partial(_jit(find, mesh, result), score_weight=float(score_weight))
+        for result in range(2)
+    )
+    return Searcher(search, trace, data, index, unseen_index, is_unseen)
 
 
 def _allowed(scores, is_there, all_items, samples: Samples, num_excluded: int) -> jax.Array:
@@ -215,9 +225,15 @@ def _best(scores: jax.Array, number: int) -> tuple[jax.Array, jax.Array]:
     return jnp.where(scores > -jnp.inf, items, -1), scores
 
 
-def _jit(search: Callable, mesh: jax.sharding.Mesh) -> Callable:
+def _jit(find: Callable, mesh: jax.sharding.Mesh, result: int) -> Callable:
+    """Returns `find` for one of its results; what only the others need is not computed."""
+
+    @functools.wraps(find)
+    def of_one(*args, **kwargs):
+        return find(*args, **kwargs)[result]
+
     return functools.partial(
         jax.jit,
         static_argnames=("num_beams", "num_excluded", "renormalize"),
         out_shardings=sharding.replicated(mesh),
-    )(search)
+    )(of_one)

@@ -81,7 +81,7 @@ class World:
     def search(self, num_beams, exclude=False, users=slice(None), index=None, renormalize=False):
         """Returns the items and scores of some users, in their order."""
         users = self.params, index or self.index, self.history[users], self.mask[users]
-        items, scores = self.compiled_search(
+        items, scores, _ = self.compiled_search(
             *users, num_beams=num_beams, exclude=exclude, renormalize=renormalize
         )
         return np.asarray(items), np.asarray(scores)
@@ -140,6 +140,25 @@ def test_few_beams_return_true_scores_of_distinct_allowed_items(world, exclude):
             assert not set(items[user]) & set(world.history[user][world.mask[user]])
 
 
+def test_beams_lead_to_the_items(world):
+    users = world.params, world.index, world.history, world.mask
+    items, scores, levels = world.compiled_search(
+        *users, num_beams=20, exclude=True, renormalize=False
+    )
+    assert [level.codes.shape[1] for level in levels] == [6, 20, 20, 20]
+    np.testing.assert_array_equal(levels[-1].scores, scores)
+    user = np.arange(NUM_USERS)[:, None]
+    beam = np.tile(np.arange(20), (NUM_USERS, 1))
+    for level in reversed(range(4)):
+        codes, parents, scores = (np.asarray(field) for field in levels[level])
+        np.testing.assert_array_equal(codes[user, beam], world.ids[items, level])
+        assert (np.diff(scores) <= 0).all()
+        if level:
+            above = np.asarray(levels[level - 1].scores)
+            assert (scores[user, beam] <= above[user, parents[user, beam]]).all()
+        beam = parents[user, beam]
+
+
 def test_the_order_of_the_batch_does_not_matter(world):
     users = np.array([4, 0, 5, 2, 1, 3])
     items, scores = world.search(20, exclude=True)
@@ -162,10 +181,10 @@ def test_a_beam_that_is_too_narrow_misses_the_best_item():
     """(0, 0) has .6 * .5 = .30, (1, 0) has .4 * .9 = .36, but one beam keeps code 0 only."""
     index = prefix_index.build(np.array([[0, 0], [0, 1], [1, 0], [1, 1]]))
     step = table_step([0.6, 0.4], [[0.5, 0.5], [0.9, 0.1]])
-    items, scores = beam_search(step, (), index, 1, 1)
+    items, scores, _ = beam_search(step, (), index, 1, 1)
     assert int(items[0, 0]) in (0, 1)
     np.testing.assert_allclose(np.exp(scores), [[0.3]], rtol=1e-5)
-    items, scores = beam_search(step, (), index, 2, 1)
+    items, scores, _ = beam_search(step, (), index, 2, 1)
     np.testing.assert_array_equal(items[0, 0], 2)
     np.testing.assert_allclose(np.exp(scores[0]), [0.36, 0.3], rtol=1e-5)
 
@@ -174,14 +193,14 @@ def test_renormalised_scores_are_those_of_a_choice_among_the_items_allowed():
     """Code 2 leads to no item, nor does 0 after 1, so the choice is .75 or .25, then .25 or .75."""
     index = prefix_index.build(np.array([[0, 0], [0, 1], [1, 1]]))
     step = table_step([0.6, 0.2, 0.2], [[0.1, 0.3, 0.6], [0.9, 0.1, 0.0]])
-    items, scores = beam_search(step, (), index, 4, 1, renormalize=True)
+    items, scores, _ = beam_search(step, (), index, 4, 1, renormalize=True)
     np.testing.assert_array_equal(items, [[1, 2, 0, -1]])
     np.testing.assert_allclose(np.exp(scores), [[0.5625, 0.25, 0.1875, 0]], rtol=1e-5)
-    items, scores = beam_search(step, (), index, 4, 1)
+    items, scores, _ = beam_search(step, (), index, 4, 1)
     np.testing.assert_array_equal(items, [[1, 0, 2, -1]])
     np.testing.assert_allclose(np.exp(scores), [[0.18, 0.06, 0.02, 0]], rtol=1e-5)
     excluded = prefix_index.sorted_exclusions(index, jnp.array([[1]]), jnp.ones((1, 1), bool))
-    items, scores = beam_search(step, (), index, 4, 1, excluded, renormalize=True)
+    items, scores, _ = beam_search(step, (), index, 4, 1, excluded, renormalize=True)
     np.testing.assert_array_equal(items, [[0, 2, -1, -1]])
     np.testing.assert_allclose(np.exp(scores), [[0.75, 0.25, 0, 0]], rtol=1e-5)
 
@@ -200,7 +219,7 @@ def test_excluded_items_take_no_beam():
     index = prefix_index.build(np.array([[0, 0], [0, 1], [1, 0], [1, 1]]))
     step = table_step([0.6, 0.4], [[0.5, 0.5], [0.9, 0.1]])
     excluded = prefix_index.sorted_exclusions(index, jnp.array([[0, 1]]), jnp.ones((1, 2), bool))
-    items, scores = beam_search(step, (), index, 1, 1, excluded)
+    items, scores, _ = beam_search(step, (), index, 1, 1, excluded)
     np.testing.assert_array_equal(items, [[2]])
     np.testing.assert_allclose(np.exp(scores), [[0.36]], rtol=1e-5)
 
@@ -208,7 +227,7 @@ def test_excluded_items_take_no_beam():
 def test_codes_that_no_item_has_are_never_followed():
     index = prefix_index.build(np.array([[1, 1], [2, 0]]))
     step = table_step([0.9, 0.06, 0.04], [[1.0, 0.0], [0.99, 0.01], [0.5, 0.5]])
-    items, scores = beam_search(step, (), index, 4, 1)
+    items, scores, _ = beam_search(step, (), index, 4, 1)
     np.testing.assert_array_equal(items, [[1, 0, -1, -1]])
     np.testing.assert_allclose(np.exp(scores), [[0.02, 0.0006, 0, 0]], rtol=1e-4)
 
@@ -224,7 +243,7 @@ def test_the_beams_kept_at_each_level_are_the_best_of_all_candidates():
         [[0.3, 0.35, 0.35], [0.9, 0.1, 0.0], [0.0, 0.0, 1.0]],
         [[0.5, 0.45, 0.05], [0.6, 0.4, 0.0], [1.0, 0.0, 0.0]],
     )
-    items, scores = beam_search(step, (), prefix_index.build(ids), 2, 1)
+    items, scores, _ = beam_search(step, (), prefix_index.build(ids), 2, 1)
     # (1, 0) has .27 and (0, 1) has .175: the four items below them have .135, .1215, .105, .07.
     np.testing.assert_array_equal(items, [[3, 4]])
     np.testing.assert_allclose(np.exp(scores), [[0.135, 0.1215]], rtol=1e-5)
@@ -244,7 +263,7 @@ def test_caches_follow_their_beams():
         return log_probs, cache
 
     start = jnp.full((1, 1, 3), -1)
-    items, scores = beam_search(step, start, prefix_index.build(ids), 5, 1)
+    items, scores, _ = beam_search(step, start, prefix_index.build(ids), 5, 1)
     prefixes = np.asarray(seen[-1][1])[0, :, :2].tolist()
     # .4 * .9, then twice .6 * .5, then .4 * .1; a tie keeps the order of the codes.
     assert prefixes[:4] == [[0, 0], [1, 0], [1, 1], [0, 1]]
@@ -260,7 +279,7 @@ def test_a_user_who_has_everything_gets_nothing():
     history = jnp.array([[0, 1, 2], [0, 1, 2]])
     mask = jnp.array([[True, True, True], [True, True, False]])
     excluded = prefix_index.sorted_exclusions(index, history, mask)
-    items, scores = beam_search(step, (), index, 2, 2, excluded)
+    items, scores, _ = beam_search(step, (), index, 2, 2, excluded)
     np.testing.assert_array_equal(items, [[-1, -1], [2, -1]])
     np.testing.assert_allclose(np.exp(scores), [[0, 0], [0.36, 0]], rtol=1e-5)
 

@@ -57,5 +57,5 @@ def test_they_are_the_scores_of_a_beam_search():
             return jnp.array([logits_after((a,)) for a in range(3)])[codes], codes
         return table[cache, codes], cache
 
-    items, scores = beam_search(step, jnp.zeros((1, 1), jnp.int32), index, 17, 1, None, True)
+    items, scores, _ = beam_search(step, jnp.zeros((1, 1), jnp.int32), index, 17, 1, None, True)
     np.testing.assert_allclose(scores[0], expected(np.ones(17, bool))[items[0]], rtol=1e-5)

@@ -34,7 +34,7 @@ class Recording:
             def step(level, codes, cache):
                 return module.search_step(level, codes, cache, shared, memory.mask)
 
-            return beam_search(step, cache, index, width, len(memory.mask))
+            return beam_search(step, cache, index, width, len(memory.mask))[:2]
 
         return jax.device_get(run(self.params, self.memory))
 
