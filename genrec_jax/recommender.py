@@ -5,6 +5,7 @@ for best in recommender.recommend([["item-7", "item-42"], []], k=10):
     print(best.item_ids, best.scores, best.titles)
 """
 
+import functools
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,6 +18,7 @@ import numpy as np
 from genrec_jax import checkpoint, sharding
 from genrec_jax.data.corpus import Samples
 from genrec_jax.decoding import reserve
+from genrec_jax.decoding.beam_search import Beams
 from genrec_jax.errors import UserError
 from genrec_jax.evaluators import searchers
 from genrec_jax.models import encoder_decoder, hybrid, sasrec
@@ -199,22 +201,9 @@ class Recommender:
             raise UserError(f"{len(users)} users for {len(histories)} histories: give one for each")
         if not exclude_history:  # only what the model reads is needed
             histories = [history[-self.config["max_history"] :] for history in histories]
-        rows = min(self._batch_size, _power_of_two(len(histories)))
-        num_shards = self._mesh.shape["data"]
-        rows = -(-rows // num_shards) * num_shards
-        length = _power_of_two(max(_SHORTEST, max(map(len, histories), default=0)))
-        options = {
-            "num_beams": self._num_beams(k),
-            "num_excluded": length if exclude_history else 0,
-        }
-        batches = [slice(first, first + rows) for first in range(0, len(histories), rows)]
-
-        def find(index, **more):
-            return _one_ahead(
-                self._call(index, histories[batch], users[batch], (rows, length), options | more)
-                for batch in batches
-            )
-
+        find = functools.partial(
+            self._find, self._searcher.search, histories, users, k, exclude_history
+        )
         results = find(self._searcher.index, renormalize=False)
         if unseen_share and self._unseen:
             unseen_results = find(self._searcher.unseen_index, renormalize=True)
@@ -230,6 +219,32 @@ class Recommender:
                 scores[: len(items)].tolist(),
                 [self.titles[item] for item in items],
             )
+
+    def trace(
+        self,
+        histories: Sequence[np.ndarray],
+        k: int,
+        *,
+        exclude_history: bool,
+        users: Sequence[int],
+    ) -> tuple[np.ndarray, list[Beams]] | None:
+        """Returns how the beam search for each of H histories goes; None if there is none.
+
+        Takes what `stream` does, and returns the items that it finds, as places in the catalogue
+        [H, W] int32, -1 where there are fewer, and the beams of each level, also on the host.
+        """
+        if self._searcher.trace is None:
+            return None
+        parts = self._find(
+            self._searcher.trace,
+            histories,
+            users,
+            k,
+            exclude_history,
+            self._searcher.index,
+            renormalize=False,
+        )
+        return jax.tree.map(lambda *rows: np.concatenate(rows)[: len(histories)], *parts)
 
     def pure(
         self, k: int, length: int, *, exclude_history: bool
@@ -281,7 +296,26 @@ class Recommender:
                 "share"
             )
 
-    def _call(self, index, histories, users, shape: tuple[int, int], options: dict[str, int]):
+    def _find(
+        self, search, histories, users, k: int, exclude_history: bool, index, *, renormalize: bool
+    ) -> Iterator[tuple]:
+        """Yields what `search` returns of batches of histories, the last one filled up."""
+        rows = min(self._batch_size, _power_of_two(len(histories)))
+        num_shards = self._mesh.shape["data"]
+        rows = -(-rows // num_shards) * num_shards
+        length = _power_of_two(max(_SHORTEST, max(map(len, histories), default=0)))
+        options = {
+            "num_beams": self._num_beams(k),
+            "num_excluded": length if exclude_history else 0,
+            "renormalize": renormalize,
+        }
+        batches = [slice(first, first + rows) for first in range(0, len(histories), rows)]
+        return _one_ahead(
+            self._call(search, index, histories[batch], users[batch], (rows, length), options)
+            for batch in batches
+        )
+
+    def _call(self, search, index, histories, users, shape: tuple[int, int], options: dict):
         """Searches for a batch of histories, laid side by side and filled up to `shape`."""
         items = np.zeros(shape, np.int32)
         user, start, target = np.zeros((3, len(items)), np.int32)
@@ -292,7 +326,7 @@ class Recommender:
         for row, history in enumerate(histories):
             items[row, : len(history)] = history
             target[row] += len(history)
-        return self._searcher.search(
+        return search(
             self._params,
             self._searcher.data | {"items": sharding.replicate(self._mesh, items.ravel())},
             index,

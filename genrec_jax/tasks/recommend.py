@@ -64,7 +64,9 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
     if config.histories:
         users = _given_users(config, trained)
     else:
-        corpus, samples = _own_samples(config, trained)
+        corpus, samples = own_samples(
+            config.run, trained, config.split, "give histories by --config.histories"
+        )
         users = _own_users(corpus, samples)
     flat = np.concatenate([np.zeros(0, np.int32), *users.histories])
     digest = files.digest(flat, np.array(list(map(len, users.histories))))
@@ -145,35 +147,34 @@ def _given_users(config, trained: Recommender) -> Users:
     return Users(user_ids, histories, None, num_skipped)
 
 
-def _own_samples(config, trained: Recommender) -> tuple[Corpus, Samples]:
-    """Returns the run's data set, and the histories that the split lets its users have."""
-    cache_dir = trained.config["cache_dir"] or pathlib.Path(config.run) / "cache"
+def own_samples(
+    run_dir: str, trained: Recommender, split: str, remedy: str
+) -> tuple[Corpus, Samples]:
+    """Returns a run's data set, and the histories that a split lets its users have.
+
+    Args:
+        run_dir: the run's folder.
+        trained: what it has trained.
+        split: one of `all`, `valid` and `test`.
+        remedy: what to do where the data set is not what it was, for the message of the error.
+    """
+    cache_dir = trained.config["cache_dir"] or pathlib.Path(run_dir) / "cache"
     try:
         corpus = datasets.load(cache_dir, **_BEFORE | trained.config["data"])
     except UserError as error:
-        raise UserError(
-            f"cannot read the data set of {config.run} ({error}): give histories by "
-            "--config.histories"
-        ) from error
+        raise UserError(f"cannot read the data set of {run_dir} ({error}): {remedy}") from error
     if corpus_lib.fingerprint(corpus) != trained.corpus:
-        raise UserError(
-            f"the data set of {config.run} has changed since it was trained: give histories by "
-            "--config.histories"
-        )
-    if config.split == "all":
+        raise UserError(f"the data set of {run_dir} has changed since it was trained: {remedy}")
+    if split == "all":
         numbers = np.arange(corpus.num_users)
-        samples = Samples(numbers, corpus.offsets[:-1], corpus.offsets[1:])
-    else:
-        if corpus_lib.interactions_fingerprint(corpus) != trained.interactions:
-            raise UserError(
-                f"the histories of {config.run} have changed since it was evaluated on them: leave "
-                f"out --config.split={config.split}"
-            )
-        samples = corpus_lib.choose_samples(
-            corpus_lib.held_out_samples(corpus, config.split),
-            trained.config["eval"]["max_users"],
+        return corpus, Samples(numbers, corpus.offsets[:-1], corpus.offsets[1:])
+    if corpus_lib.interactions_fingerprint(corpus) != trained.interactions:
+        raise UserError(
+            f"the histories of {run_dir} have changed since it was evaluated on their {split}: "
+            f"{remedy}"
         )
-    return corpus, samples
+    samples = corpus_lib.held_out_samples(corpus, split)
+    return corpus, corpus_lib.choose_samples(samples, trained.config["eval"]["max_users"])
 
 
 def _own_users(corpus: Corpus, samples: Samples) -> Users:

@@ -308,7 +308,9 @@ def test_the_data_set_of_the_run_must_still_be_there(trained, tmp_path):
         sequences = data / "sequences.txt"
         histories = sequences.read_text()
         sequences.write_text(histories + "late item-1 item-2 item-3\n")
-        with pytest.raises(UserError, match=r"the histories of .* have changed since .*split=test"):
+        with pytest.raises(
+            UserError, match=r"the histories of .* have changed since .*on their test"
+        ):
             run(trained, tmp_path, split="test")
         assert len(run(trained, tmp_path)[1]) == 153  # those of today
         sequences.write_text(histories)
