@@ -5,4 +5,5 @@ from setuptools import find_packages, setup
 setup(
     packages=[*find_packages(include=["genrec_jax*"]), "genrec_jax.configs"],
     package_dir={"genrec_jax.configs": "configs"},
+    package_data={"genrec_jax.report": ["page.*"]},
 )

@@ -38,7 +38,7 @@ _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, f
 _JOIN_SECONDS = flags.DEFINE_float("join_seconds", 300.0, "How long processes wait for each other.")
 _ALIASES = {"config.data.items": "config.data.items_file"}  # config flags would find a method
 # Quick stages that read files which may change: computed each time.
-_REPEATED = ("inspect", "recommend", "summary", "tokenizer_report", "profile_quantize")
+_REPEATED = ("inspect", "recommend", "report", "summary", "tokenizer_report", "profile_quantize")
 _STDOUT = 1  # file descriptor
 _FOR_SEVERAL = ("prepare", "embed", "tokenizer", "retrieval", "sasrec", "hybrid", "recommend")
 

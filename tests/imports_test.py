@@ -29,12 +29,13 @@ models.hybrid
 tokenizers.codecs
 sharding optimizer checkpoint trackers telemetry roofline hlo profiling
 evaluators.tokenizer evaluators.searchers evaluators.retrieval evaluators.baselines
-evaluators.semantic_ids
+evaluators.semantic_ids evaluators.beams
 train_step train plan tokenizers.neural tokenizers.clustering workdir tables pictures
 recommender ranking
+report.charts report.quality report.training report.explorer report.page
 tasks.prepare tasks.inspect tasks.embed tasks.tokenizer tasks.add_items tasks.tokenizer_report
 tasks.retrieval tasks.sasrec tasks.hybrid tasks.from_pytorch tasks.recommend tasks.summary
-tasks.export
+tasks.export tasks.report
 tasks.profile_quantize
 main cli
 """.split()

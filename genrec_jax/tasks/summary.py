@@ -43,7 +43,7 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
         raise UserError("no --config.runs: give folders of finished runs, with commas between")
     if len(set(folders)) < len(folders):
         raise UserError(f"--config.runs={config.runs} names a folder twice")
-    runs = [_load(folder) for folder in folders]
+    runs = [load(folder) for folder in folders]
     for other in runs[1:]:
         _check_alike(runs[0], other)
 
@@ -64,7 +64,7 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
     return summary
 
 
-def _load(folder: pathlib.Path) -> Run:
+def load(folder: pathlib.Path) -> Run:
     for name in ("config.json", "metrics.json", "ranks.parquet"):
         if not (folder / name).is_file():
             raise UserError(
