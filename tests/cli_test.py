@@ -88,6 +88,8 @@ def test_the_wheel_needs_no_clone(tmp_path):
     zipfile.ZipFile(wheel).extractall(site)  # all that installing one does, but for the script
     shipped = {path.name for path in (site / "genrec_jax" / "configs").iterdir()}
     assert shipped == {path.name for path in (ROOT / "configs").glob("*.py")}
+    page = {path.name for path in (site / "genrec_jax" / "report").iterdir()}
+    assert page == {path.name for path in (ROOT / "genrec_jax" / "report").glob("*.*")}
     assert {path.name for path in site.iterdir()} == {
         "genrec_jax",
         f"genrec_jax-{genrec_jax.__version__}.dist-info",
