@@ -100,7 +100,7 @@ function beamNode(node, user, places) {
 function showUser(number) {
   const user = users[number];
   const rank = user.items.indexOf(user.target);
-  const history = user.history.map((item) => make("li", {}, itemLink(item)));
+  const history = [...user.history].reverse().map((item) => make("li", {}, itemLink(item)));
   const recommended = user.items.map((item, place) => {
     const share = user.scores ? make("span", { className: "share" }, ` ${percent(Math.exp(user.scores[place]))}`) : null;
     return make("li", { className: item === user.target ? "hit" : "" }, itemLink(item), share);
@@ -109,7 +109,7 @@ function showUser(number) {
     ? make("p", { className: "missed" }, `It is not among the ${user.items.length} shown below.`)
     : make("p", { className: "hit" }, `It is number ${rank + 1} of the recommendations.`);
   const parts = [
-    make("h3", {}, `What user ${user.id} had, the latest last`), list("ol", history, Infinity),
+    make("h3", {}, `What user ${user.id} had, the latest first`), list("ol", history, MOST_LISTED),
     make("h3", {}, "What they took next"), make("p", {}, itemLink(user.target)), verdict,
     make("h3", {}, "What the model recommends"), list("ol", recommended, MOST_LISTED),
   ];

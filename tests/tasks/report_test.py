@@ -167,7 +167,7 @@ def test_clicking_through_users(tab, data):
     tab.get_by_label("The next user").click()
     tab.get_by_text(f"What user {users[1]['id']} had").wait_for()
     assert tab.locator("#user ol").first.locator("a").all_inner_texts() == [
-        titles[item] for item in users[1]["history"]
+        titles[item] for item in reversed(users[1]["history"])
     ]
     tab.get_by_label("The user before").click()
     tab.get_by_label("The user before").click()  # from the first to the last
