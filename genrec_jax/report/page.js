@@ -109,7 +109,7 @@ function showUser(number) {
     ? make("p", { className: "missed" }, `It is not among the ${user.items.length} shown below.`)
     : make("p", { className: "hit" }, `It is number ${rank + 1} of the recommendations.`);
   const parts = [
-    make("h3", {}, `What user ${user.id} had, the latest first`), list("ol", history, MOST_LISTED),
+    make("h3", {}, `What the model reads of user ${user.id}, the latest first`), list("ol", history, MOST_LISTED),
     make("h3", {}, "What they took next"), make("p", {}, itemLink(user.target)), verdict,
     make("h3", {}, "What the model recommends"), list("ol", recommended, MOST_LISTED),
   ];

@@ -165,18 +165,18 @@ def test_clicking_through_users(tab, data):
     heading = tab.locator("#user h3").first
     assert users[0]["id"] in heading.inner_text()
     tab.get_by_label("The next user").click()
-    tab.get_by_text(f"What user {users[1]['id']} had").wait_for()
+    tab.get_by_text(f"of user {users[1]['id']},").wait_for()
     assert tab.locator("#user ol").first.locator("a").all_inner_texts() == [
         titles[item] for item in reversed(users[1]["history"])
     ]
     tab.get_by_label("The user before").click()
     tab.get_by_label("The user before").click()  # from the first to the last
-    tab.get_by_text(f"What user {users[-1]['id']} had").wait_for()
+    tab.get_by_text(f"of user {users[-1]['id']},").wait_for()
 
     hits = [user for user in users if user["target"] in user["items"]]
     assert 0 < len(hits) < NUM_USERS
     tab.get_by_label("Which users").select_option("hits")
-    tab.get_by_text(f"What user {hits[0]['id']} had").wait_for()
+    tab.get_by_text(f"of user {hits[0]['id']},").wait_for()
     assert tab.locator("#user-choice option").count() == len(hits)
     rank = hits[0]["items"].index(hits[0]["target"]) + 1
     assert f"number {rank} of" in tab.locator("#user p.hit").inner_text()
