@@ -139,7 +139,8 @@ def _with_arrays(tree: Any, read, seen: dict[int, Any]) -> Any:
     """Returns containers, keys left as they are, with arrays for tensors; `read` reads storages.
 
     What is in a placeholder is left as it is. `seen` has, by identity, what was returned for each
-    container, which may hold itself, and for each storage.
+    container, which may hold itself, or one part so often that to go through all would never end;
+    and for each storage.
     """
     if id(tree) in seen:
         return seen[id(tree)]
@@ -152,15 +153,18 @@ def _with_arrays(tree: Any, read, seen: dict[int, Any]) -> Any:
         result.extend(_with_arrays(value, read, seen) for value in tree)
         return result
     if isinstance(tree, tuple) and not isinstance(tree, _Storage):
-        return tuple(_with_arrays(value, read, seen) for value in tree)
-    if isinstance(tree, Placeholder) and tree.name == _PARAMETER:
-        return _with_arrays(tree.args[0], read, seen)
-    if isinstance(tree, Placeholder) and tree.name == _TENSOR:
+        result = tuple(_with_arrays(value, read, seen) for value in tree)
+    elif isinstance(tree, Placeholder) and tree.name == _PARAMETER:
+        result = _with_arrays(tree.args[0], read, seen)
+    elif isinstance(tree, Placeholder) and tree.name == _TENSOR:
         storage, offset, shape, strides, *_ = tree.args
         if storage not in seen:
             seen[storage] = read(storage)
-        return _view(seen[storage], offset, shape, strides)
-    return tree
+        result = _view(seen[storage], offset, shape, strides)
+    else:
+        return tree
+    seen[id(tree)] = result
+    return result
 
 
 def _view(

@@ -68,6 +68,22 @@ def test_nothing_is_called_or_imported(tmp_path):
     assert place.exists()
 
 
+def test_containers_in_themselves_and_in_many_places(tmp_path):
+    array = np.arange(3, dtype=np.float32)
+    itself, many = [], (array,)
+    itself.append((itself,))
+    for _ in range(60):  # 2 ** 60 places
+        many = (many, many)
+    path = torch_files.save(tmp_path / "a.pt", {"itself": itself, "many": many})
+    read = torch_pickle.load(path)
+    assert read["itself"][0][0] is read["itself"]
+    many = read["many"]
+    for _ in range(60):
+        assert many[0] is many[1]
+        many = many[0]
+    np.testing.assert_array_equal(many[0], array)
+
+
 @pytest.mark.parametrize(
     "tensor, message",
     [
