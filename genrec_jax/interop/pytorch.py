@@ -31,7 +31,10 @@ _UNUSED = (
 )
 _CODES = "codebooks"
 _STACKS = {"encoder.encoder": False, "t5_decoder": True}  # is it a decoder
-_ESTIMATORS = {1: "gumbel", 2: "straight_through", 3: "rotation"}  # its QuantizeForwardMode
+# Its QuantizeForwardMode: Python 3.11.0 to 3.11.3 saves the names of an enum, others the values.
+_ESTIMATORS = {1: "gumbel", 2: "straight_through", 3: "rotation"}
+_ESTIMATORS |= {"GUMBEL_SOFTMAX": "gumbel", "STE": "straight_through", "ROTATION_TRICK": "rotation"}
+_ACTIVATIONS = "torch.nn.modules.activation."
 # What a checkpoint may say of an RQ-VAE that its weights do not, and the setting of ours.
 _SETTINGS = {
     "codebook_normalize": "normalize",
@@ -48,6 +51,7 @@ class Checkpoint(NamedTuple):
     weights: Weights
     settings: dict[str, Any]  # of an RQ-VAE, as far as the file has them, below our names
     step: int
+    activations: set[str] = frozenset()  # of an RQ-VAE, if the file has the module itself
 
 
 class RQVAE(NamedTuple):
@@ -88,9 +92,14 @@ def read(path: str | pathlib.Path) -> Checkpoint:
             f"{path} holds no named arrays: give a checkpoint of the original, whose entry 'model' "
             "is a state_dict(), or a state_dict() alone"
         )
-    step = saved.get("iter")
+    step, config = saved.get("iter"), saved.get("model_config")
+    config = config if isinstance(config, dict) else {}
     return Checkpoint(
-        str(path), weights, _settings(saved.get("model_config")), step if type(step) is int else 0
+        str(path),
+        weights,
+        _settings(config),
+        step if type(step) is int else 0,
+        _activations(config.get("self")),
     )
 
 
@@ -107,21 +116,33 @@ def _read_safetensors(path: str | pathlib.Path) -> Weights:
         raise UserError(f"{path} is damaged ({error}): copy it again") from error
 
 
-def _settings(model_config: Any) -> dict[str, Any]:
+def _settings(model_config: dict) -> dict[str, Any]:
     """Returns our settings of the file's, which are among arguments of all kinds."""
-    if not isinstance(model_config, dict):
-        return {}
     settings = {
         ours: model_config[theirs] for theirs, ours in _SETTINGS.items() if theirs in model_config
     }
     mode = settings.pop("estimator", None)
-    if isinstance(mode, torch_pickle.Placeholder) and mode.args and mode.args[0] in _ESTIMATORS:
-        settings["estimator"] = _ESTIMATORS[mode.args[0]]
-    return {
-        name: value
-        for name, value in settings.items()
-        if isinstance(value, bool | int | float | str)
-    }
+    settings = {name: value for name, value in settings.items() if isinstance(value, int | float)}
+    if isinstance(mode, torch_pickle.Placeholder):
+        for said in mode.args:
+            if isinstance(said, int | str) and said in _ESTIMATORS:
+                settings["estimator"] = _ESTIMATORS[said]
+    return settings
+
+
+def _activations(module: Any) -> set[str]:
+    """Returns the names of the activations that a saved module has in it."""
+    found, seen, parts = set(), set(), [module]
+    while parts:
+        part = parts.pop()
+        if not isinstance(part, torch_pickle.Placeholder) or id(part) in seen:
+            continue
+        seen.add(id(part))
+        if part.name.startswith(_ACTIVATIONS):
+            found.add(part.name.removeprefix(_ACTIVATIONS))
+        inside = part.state.get("_modules") if isinstance(part.state, dict) else None
+        parts.extend(inside.values() if isinstance(inside, dict) else ())
+    return found
 
 
 def rqvae(checkpoint: Checkpoint) -> RQVAE:
@@ -132,15 +153,17 @@ def rqvae(checkpoint: Checkpoint) -> RQVAE:
     """
     weights = checkpoint.weights
     num_levels = _count(weights, r"layers\.(\d+)\.")
-    last = _count(weights, r"encoder\.mlp\.(\d+)\.") - 1  # every second one is a ReLU
-    places = range(0, last + 1, 2)
-    anchors = ["layers.0.embedding.weight", *(f"encoder.mlp.{place}.weight" for place in places)]
-    if last < 0:
-        anchors.append("encoder.mlp.0.weight")
-    _need_matrices(checkpoint, "RQ-VAE", anchors)
+    places = range(0, _count(weights, r"encoder\.mlp\.(\d+)\."), 2)  # between them are ReLUs
+    layers = [f"encoder.mlp.{place}.weight" for place in places or (0,)]
+    _need_matrices(checkpoint, "RQ-VAE", ["layers.0.embedding.weight", *layers])
+    if others := checkpoint.activations - {"ReLU"}:
+        raise UserError(
+            f"{checkpoint.path} was trained with {', '.join(sorted(others))}, which "
+            "RQ-VAE-Recommender had before its commit 1b4f9f9, and the RQ-VAE here has ReLU: train "
+            "it again, there or here"
+        )
     size, code_dim = weights["layers.0.embedding.weight"].shape
-    widths = [weights[f"encoder.mlp.{place}.weight"].shape[1] for place in places]
-    dims = [*widths, weights[f"encoder.mlp.{last}.weight"].shape[0]]
+    dims = [*(weights[name].shape[1] for name in layers), len(weights[layers[-1]])]
     simvq = "layers.0.out_proj.0.weight" in weights
 
     expected = {}
@@ -204,7 +227,7 @@ def decoder(checkpoint: Checkpoint) -> Decoder:
         expected[f"decoder_mlp.{level}.weight"] = size, dim
     for (name, is_decoder), depth in zip(_STACKS.items(), num_layers, strict=True):
         expected |= _stack_shapes(name, depth, is_decoder, dim, inner, hidden, num_heads)
-    num_user_bins = len(weights.get("user_embedding.weight", ()))
+    num_user_bins = len(np.atleast_1d(weights.get("user_embedding.weight", ())))
     if num_user_bins:
         expected["user_embedding.weight"] = num_user_bins, dim
     if "sep_token" in weights:
@@ -328,9 +351,13 @@ def decoder_params(weights: Weights) -> dict:
 
 
 def _count(weights: Weights, pattern: str) -> int:
-    """Returns one more than the largest number in names that begin so."""
+    """Returns one more than the largest number in names that begin so.
+
+    It is at most one more than there are names, for a file may say any number.
+    """
     found = (re.match(pattern, name) for name in weights)
-    return max((int(match[1]) + 1 for match in found if match), default=0)
+    count = max((int(match[1]) + 1 for match in found if match), default=0)
+    return min(count, len(weights) + 1)
 
 
 def _as_float32(weights: Weights) -> Weights:

@@ -85,6 +85,23 @@ def test_whole_checkpoints(tmp_path, wrapper):
         np.testing.assert_array_equal(read.weights[name], array)
 
 
+def test_an_enum_by_its_name(tmp_path):
+    config = torch_files.model_config(codebook_mode=torch_files.ModeByName.ROTATION_TRICK)
+    saved = torch_files.checkpoint(rqvae_weights(), model_config=config)
+    read = pytorch.read(torch_files.save(tmp_path / "a.pt", saved))
+    assert read.settings == {"estimator": "rotation"}
+
+
+def test_an_rqvae_of_before_with_another_activation(tmp_path):
+    config = torch_files.model_config(torch_files.SiLU)
+    saved = torch_files.checkpoint(rqvae_weights(), model_config=config)
+    read = pytorch.read(torch_files.save(tmp_path / "a.pt", saved))
+    with pytest.raises(
+        UserError, match=r"a.pt was trained with SiLU, .*and the RQ-VAE here has Re"
+    ):
+        pytorch.rqvae(read)
+
+
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
 def test_state_dicts_alone(tmp_path, suffix):
     weights, path = decoder_weights(), tmp_path / f"a{suffix}"
@@ -126,6 +143,15 @@ def test_an_rqvae_with_other_names_or_shapes():
     weights = rqvae_weights() | {"layers.0.embedding.weight": np.zeros(3, np.float32)}
     message = r"has layers.0.embedding.weight \[3\] instead of a matrix"
     with pytest.raises(UserError, match=message):
+        pytorch.rqvae(of(weights))
+
+
+def test_an_rqvae_with_other_layers():
+    weights = rqvae_weights() | {"encoder.mlp.5.running_mean": np.zeros(3, np.float32)}
+    with pytest.raises(UserError, match=r"original: it should not have encoder.mlp.5.running_mean"):
+        pytorch.rqvae(of(weights))
+    weights = rqvae_weights() | {"layers.1000000.embedding.weight": np.zeros(3, np.float32)}
+    with pytest.raises(UserError, match=r"lacks layers.3.[^;]*, layers.10.embedding.weight; it sh"):
         pytorch.rqvae(of(weights))
 
 

@@ -40,8 +40,25 @@ class Mode(enum.Enum):
     ROTATION_TRICK = 3
 
 
+class ModeByName(enum.Enum):
+    """The same, as Python 3.11.0 to 3.11.3 saves it."""
+
+    ROTATION_TRICK = 3
+
+    def __reduce_ex__(self, protocol):
+        return getattr, (type(self), self.name)
+
+
 class Module:
     """A module as the original's checkpoints have it: itself among its own arguments."""
+
+
+class SiLU:
+    """An activation of the original's before it had ReLU."""
+
+
+class ReLU:
+    """The one that it has."""
 
 
 def _global(module, name):
@@ -57,7 +74,8 @@ def save(path, value, parameters=False):
     rebuild = _global("torch._utils", "_rebuild_tensor_v2")
     parameter = _global("torch._utils", "_rebuild_parameter")
     of_torch = {made.__name__: made for made in (rebuild, parameter)}
-    of_original = {"Mode": Mode, "Module": Module}
+    of_original = {"Mode": Mode, "ModeByName": ModeByName, "Module": Module}
+    activations = {"SiLU": SiLU, "ReLU": ReLU}
     storages = []
 
     class Pickler(pickle.Pickler):
@@ -84,9 +102,14 @@ def save(path, value, parameters=False):
     with pytest.MonkeyPatch.context() as patch:
         for made in of_original.values():
             patch.setattr(made, "__module__", "modules.quantize")
+        for made in activations.values():
+            patch.setattr(made, "__module__", "torch.nn.modules.activation")
         for module, members in (
             ("torch", names),
             ("torch._utils", of_torch),
+            ("torch.nn", {}),
+            ("torch.nn.modules", {}),
+            ("torch.nn.modules.activation", activations),
             ("modules", {}),
             ("modules.quantize", of_original),
         ):
@@ -103,10 +126,12 @@ def save(path, value, parameters=False):
     return path
 
 
-def model_config(**settings):
+def model_config(activation=ReLU, **settings):
     """Returns the arguments of an RQ-VAE as the original saves them, the module among them."""
-    module = Module()
-    module.layers = [np.ones((2, 2), np.float32)]
+    module, encoder = Module(), Module()
+    encoder._modules = {"0": Module(), "1": activation(), "again": module}
+    module._modules = {"encoder": encoder}
+    module._parameters = {"weight": np.ones((2, 2), np.float32)}
     module._config = {"self": module, "codebook_mode": Mode.STE, "__class__": Module, **settings}
     return module._config
 
