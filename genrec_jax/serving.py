@@ -1,7 +1,7 @@
 """Recommends from a folder that configs/export.py wrote. This file needs no other of the project.
 
-Copy it beside the folder, to wherever there are JAX, flatbuffers, by which JAX reads what it has
-exported, and NumPy:
+Copy it out of the folder, to beside it or to your own code. It needs JAX, flatbuffers, by which JAX
+reads what it has exported, and NumPy:
 
     import serving
     recommender = serving.Recommender("exported")
@@ -55,7 +55,7 @@ class Recommender:
         self.call = lambda histories, users: function(on_device, histories, users)
 
     def recommend(
-        self, histories: Iterable[Sequence[str]], users: Sequence[int] | None = None
+        self, histories: Iterable[Iterable[str]], users: Sequence[int] | None = None
     ) -> list[Recommendations]:
         """Returns the best items for each history of item ids, oldest first, maybe none.
 
@@ -64,7 +64,7 @@ class Recommender:
             users: their numbers in the run's data set, which models with user tokens need.
 
         Raises:
-            ValueError: if the catalogue lacks an item, or users are missing.
+            ValueError: if the catalogue lacks an item, a history is text, or users are missing.
         """
         histories = [self._read(history) for history in histories]
         if users is None and self._needs_users:
@@ -89,8 +89,11 @@ class Recommender:
             for best, best_scores in zip(items[: len(users)], scores, strict=False)
         ]
 
-    def _read(self, history: Sequence[str]) -> list[int]:
-        lacking = [item_id for item_id in map(str, history) if item_id not in self._places]
-        if lacking:
-            raise ValueError(f"the catalogue lacks {lacking[0]!r}")
-        return [self._places[str(item_id)] for item_id in history][-self.length :]
+    def _read(self, history: Iterable[str]) -> list[int]:
+        if isinstance(history, str):
+            raise ValueError(f"{history!r} is one item, not a history: pass a list of items")
+        item_ids = [str(item_id) for item_id in history]
+        for item_id in item_ids:
+            if item_id not in self._places:
+                raise ValueError(f"the catalogue lacks {item_id!r}")
+        return [self._places[item_id] for item_id in item_ids][-self.length :]

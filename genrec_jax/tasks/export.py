@@ -2,14 +2,12 @@
 
 Of a recommender: `recommend.jax_export`, its search as StableHLO for any number of histories, the
 arrays that this reads, and the catalogue, for `serving`. Of whatever has semantic IDs:
-`semantic_ids.parquet` and `.json`. Parameters as `.safetensors`, if that package is there.
+`semantic_ids.parquet` and `.json`. Parameters as `.safetensors`.
 """
 
 import importlib.util
 import json
-import logging
 import pathlib
-import shutil
 import time
 
 import jax
@@ -25,7 +23,6 @@ from genrec_jax.interop import pytorch
 from genrec_jax.recommender import Recommender
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
-_log = logging.getLogger(__name__)
 
 
 def run(config, workdir: pathlib.Path) -> dict[str, float]:
@@ -57,6 +54,8 @@ def _check(config) -> None:
         raise UserError(
             f"--config.platforms={config.platforms} must be some of {', '.join(PLATFORMS)}"
         )
+    if importlib.util.find_spec("safetensors") is None:
+        raise UserError(f"export needs the extra safetensors: pip install '{pytorch.SAFETENSORS}'")
 
 
 def _write_function(config, directory: pathlib.Path, workdir: pathlib.Path) -> None:
@@ -92,7 +91,8 @@ def _write_function(config, directory: pathlib.Path, workdir: pathlib.Path) -> N
         "needs_users": bool(trained.config["model"].get("num_user_bins")),
     }
     files.write_json(workdir / serving.CATALOGUE, catalogue)
-    shutil.copyfile(serving.__file__, workdir / "serving.py")
+    loader = pathlib.Path(serving.__file__).read_bytes()
+    files.write_atomically(workdir / "serving.py", loader)
 
 
 def _write_ids(directory: pathlib.Path, meta: dict, workdir: pathlib.Path) -> None:
@@ -113,10 +113,7 @@ def _write_ids(directory: pathlib.Path, meta: dict, workdir: pathlib.Path) -> No
 def _write_parameters(
     name: str, directory: pathlib.Path, meta: dict, workdir: pathlib.Path
 ) -> None:
-    if importlib.util.find_spec("safetensors") is None:
-        _log.warning("no %s.safetensors: pip install '%s'", name, pytorch.SAFETENSORS)
-        return
-    import safetensors.numpy
+    import safetensors.numpy  # an extra
 
     arrays, _ = checkpoint.load_export(directory, ["state"])
     leaves, _ = jax.tree_util.tree_flatten_with_path(arrays["state"]["params"])

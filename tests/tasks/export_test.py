@@ -11,7 +11,7 @@ import safetensors.numpy
 from pyarrow import parquet
 
 from configs import export as config_file
-from genrec_jax import checkpoint
+from genrec_jax import checkpoint, serving
 from genrec_jax.errors import UserError
 from genrec_jax.recommender import Recommender
 from genrec_jax.tasks import export
@@ -68,6 +68,21 @@ def test_an_outsider_recommends_what_the_python_api_does(exported):
         np.testing.assert_allclose(scores, best.scores, rtol=0, atol=1e-5)
 
 
+def test_histories_of_the_loader(exported):
+    recommender = serving.Recommender(exported[1])
+    (expected,) = recommender.recommend(HISTORY_IDS[:1], USERS[:1])
+    assert recommender.recommend([iter(HISTORY_IDS[0])], USERS[:1]) == [expected]
+    assert recommender.recommend([], []) == []
+    for histories, users, message in (
+        (["i3"], [0], "'i3' is one item, not a history: pass a list of items"),
+        ([["i3", "i9999"]], [0], "the catalogue lacks 'i9999'"),
+        ([["i3"]], [0, 1], r"users of shape \(2,\) for 1 histories"),
+        ([["i3"]], None, "this model has user tokens: pass users"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            recommender.recommend(histories, users)
+
+
 def test_semantic_ids(exported):
     ids = RQVAE["cached_ids"].tolist()
     expected = [
@@ -90,6 +105,14 @@ def test_parameters(exported, name, place):
     np.testing.assert_array_equal(tensors[kernel], leaf)
     with safetensors.safe_open(path, "np") as file:
         assert json.loads(file.metadata()["config"]) == meta["config"]
+
+
+def test_it_names_the_package_that_it_lacks(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "safetensors", None)  # as if it were not installed
+    config = config_file.get_config()
+    config.run = "run"
+    with pytest.raises(UserError, match=r"pip install 'safetensors>=0.5,<1'$"):
+        export.run(config, tmp_path)
 
 
 @pytest.mark.parametrize(
