@@ -3,6 +3,7 @@
 import hashlib
 import importlib.metadata
 import logging
+import math
 import pathlib
 from collections.abc import Callable
 
@@ -96,8 +97,7 @@ def _encode(load: Callable, name: str, texts: list[str], folder: pathlib.Path) -
         nonlocal num_longer
         starts = range(0, len(part), _TEXTS_PER_CALL)
         calls = [part[start : start + _TEXTS_PER_CALL] for start in starts]
-        tokens = model.tokenizer(part, verbose=False)["input_ids"]
-        num_longer += sum(len(text) > model.max_seq_length for text in tokens)
+        num_longer += _num_longer(model, part)
         return np.concatenate([model.encode(call, show_progress_bar=False) for call in calls])
 
     embeddings = in_parts(encode, name, texts, folder)
@@ -110,6 +110,14 @@ def _encode(load: Callable, name: str, texts: list[str], folder: pathlib.Path) -
             model.max_seq_length,
         )
     return embeddings
+
+
+def _num_longer(model, texts: list[str]) -> int:
+    """Returns how many texts have more tokens than the model reads."""
+    if model.max_seq_length in (None, math.inf):  # its tokenizer may be of another kind then
+        return 0
+    tokens = model.tokenizer(texts, verbose=False)["input_ids"]
+    return sum(len(text) > model.max_seq_length for text in tokens)
 
 
 def in_parts(

@@ -1,6 +1,8 @@
 """Sentence encoders, and parts that an interrupted run need not repeat."""
 
 import importlib.util
+import math
+import types
 
 import numpy as np
 import pytest
@@ -31,6 +33,16 @@ def test_an_interrupted_run_goes_on_with_the_part_that_it_lacks(tmp_path, monkey
     assert seen == [["a", "bb"], ["ccc", "dddd"], ["e"], ["e"]]
     sentence_encoders.in_parts(encode, "lengths", ["a", "b", *texts[2:]], tmp_path)
     assert seen[4:] == [["a", "b"]]  # texts that have changed
+
+
+@pytest.mark.parametrize("limit, expected", [(2, 1), (5, 0), (None, 0), (math.inf, 0)])
+def test_how_many_texts_are_longer_than_what_a_model_reads(limit, expected):
+    def tokenizer(texts, verbose):
+        return {"input_ids": [text.split() for text in texts]}
+
+    has_limit = limit not in (None, math.inf)
+    model = types.SimpleNamespace(max_seq_length=limit, tokenizer=tokenizer if has_limit else None)
+    assert sentence_encoders._num_longer(model, ["a b c", "a b"]) == expected
 
 
 @pytest.mark.skipif(HAS_SENTENCE_TRANSFORMERS, reason="sentence-transformers is installed")
