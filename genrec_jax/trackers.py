@@ -82,7 +82,7 @@ class WandB:
             )
         # Steps that are written again after an interruption would else be refused.
         self._run.define_metric("*", step_metric="step")
-        if self._run.url:
+        if not self._run.offline and self._run.url:  # offline it would warn that there is none
             _log.info("wandb: %s", self._run.url)
 
     def write(self, step: int, metrics: dict[str, float]) -> None:

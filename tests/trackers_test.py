@@ -72,7 +72,7 @@ def test_mlflow_that_does_not_answer_is_one_line(tmp_path, monkeypatch):
         MetricWriter(tmp_path, 0, "mlflow")
 
 
-def test_wandb_has_one_run_of_all_attempts(tmp_path, monkeypatch):
+def test_wandb_has_one_run_of_all_attempts(tmp_path, monkeypatch, capfd):
     wandb = pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     files.write_json(tmp_path / "config.json", CONFIG)
@@ -85,3 +85,4 @@ def test_wandb_has_one_run_of_all_attempts(tmp_path, monkeypatch):
         assert wandb.run is None
         assert files.read_json(tmp_path / "wandb" / "run_id.json") == name
         assert len(list((tmp_path / "wandb").glob(f"offline-run-*-{name}/*.wandb"))) >= 1
+    assert capfd.readouterr() == ("", "")
