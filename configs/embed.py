@@ -1,6 +1,6 @@
 """Items' texts to embeddings, for any number of runs to share.
 
-    python -m genrec_jax.main --config=configs/embed.py:beauty --config.data.dir=FOLDER \
+    python -m genrec_jax.main --config=configs/embed.py:beauty --config.data.dir=FOLDER \\
         --config.cache_dir=CACHE
 
 Other configs take them from there if they are given the same --config.cache_dir and the same

@@ -1,6 +1,6 @@
 """Raw files to a prepared data set (TFDS, ArrayRecord), for any number of runs to share.
 
-    python -m genrec_jax.main --config=configs/prepare.py:beauty --config.data.dir=FOLDER \
+    python -m genrec_jax.main --config=configs/prepare.py:beauty --config.data.dir=FOLDER \\
         --config.cache_dir=CACHE
 
 Other configs take it from there if they are given the same --config.cache_dir.

@@ -1,7 +1,7 @@
 """What a finished retrieval run recommends, to its own users or to others.
 
     python -m genrec_jax.main --config=configs/recommend.py --config.run=RUN
-    python -m genrec_jax.main --config=configs/recommend.py --config.run=RUN \
+    python -m genrec_jax.main --config=configs/recommend.py --config.run=RUN \\
         --config.histories=FILE.jsonl --config.output=FILE.parquet
 
 Unlike the other stages it computes anew at every command, since the files that it reads may have

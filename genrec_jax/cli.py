@@ -3,6 +3,7 @@
 import ast
 import difflib
 import pathlib
+import re
 import sys
 import types
 
@@ -17,6 +18,7 @@ usage: genrec-jax STAGE[:[DATASET][,smoke]] [--workdir=DIR] [--config.KEY=VALUE 
 The stages:
 """
 _HELP = ("-h", "--help")
+_IN_A_CLONE = re.compile(r"python -m genrec_jax\.main --config=configs/(\w+)\.py")
 
 
 def main() -> None:
@@ -87,7 +89,8 @@ def _help(given: list[str]) -> str | None:
         return None
     name = given[0].partition(":")[0]
     if name in stages():
-        return f"{stages()[name]}\n\nIts settings, each with a comment: {folder() / name}.py"
+        text = _IN_A_CLONE.sub(r"genrec-jax \1", stages()[name])
+        return f"{text}\n\nIts settings, each with a comment: {folder() / name}.py"
     width = max(map(len, stages()))
     lines = [f"  {name:{width}}  {text.splitlines()[0]}" for name, text in stages().items()]
     return _USAGE + "\n".join(lines)

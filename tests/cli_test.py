@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -70,6 +71,10 @@ def test_help_has_the_first_line_of_each_config(monkeypatch, capsys):
     names = {path.stem for path in (ROOT / "configs").glob("*.py")} - {"common"}
     assert {line.split()[0] for line in listed} == names
     assert all(line.endswith((".", ").")) for line in listed)
+    assert "    genrec-jax recommend --config.run=RUN" in printed("recommend", "-h").splitlines()
+    for text in (printed(name, "--help") for name in names):
+        assert "--config=configs" not in text
+        assert not re.search(r"\S  ", text)  # lines joined by a backslash that is not in the text
     of_stage = printed("rqvae:beauty", "--help")
     assert of_stage.startswith("RQ-VAE: item embeddings to semantic IDs.\n")
     assert of_stage.endswith(f"each with a comment: {ROOT}/configs/rqvae.py\n")
