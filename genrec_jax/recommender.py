@@ -53,7 +53,8 @@ class Recommender:
         config: of the run, as nested dicts.
         corpus: the fingerprint of the catalogue, `corpus.fingerprint`.
         interactions: that of the histories it was trained on, `corpus.interactions_fingerprint`.
-        item_ids, titles: of the catalogue, in its order.
+        item_ids: of the catalogue, in its order.
+        titles: of these items.
     """
 
     def __init__(

@@ -43,7 +43,9 @@ def residual_quantize(
     Args:
         x: [B, C] encoder outputs.
         codebooks: Q arrays [K, C].
-        estimator, distance, temperature: see `vector.quantize`.
+        estimator: see `vector.quantize`.
+        distance: see there.
+        temperature: see there.
         uniform: [Q, B, K] draws for the estimator `gumbel`, K as of the largest level.
         balanced_levels: which levels choose `balanced` codes, see `vector.choose`.
         residual_gradient: how much the losses of the levels after the first teach the encoder.
