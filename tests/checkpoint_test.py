@@ -189,6 +189,12 @@ def test_an_export_is_replaced_as_a_whole(tmp_path):
     assert meta == {"new": True}
 
 
+def test_an_export_does_not_say_where_it_was_written(tmp_path):
+    checkpoint.export(tmp_path, {"a": np.zeros(2)}, {})
+    written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    assert written and not any(str(tmp_path).encode() in data for data in written)
+
+
 def test_a_missing_export_is_named(tmp_path):
     with pytest.raises(UserError, match=r"no finished run in .* run that stage first"):
         checkpoint.load_export(tmp_path, ["a"])
