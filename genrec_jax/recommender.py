@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genrec_jax import checkpoint, sharding
+from genrec_jax import checkpoint, hub, sharding
 from genrec_jax.data.corpus import Samples
 from genrec_jax.decoding import reserve
 from genrec_jax.decoding.beam_search import Beams
@@ -91,7 +91,7 @@ class Recommender:
         """Returns the recommender of a finished retrieval run.
 
         Args:
-            directory: the run's folder.
+            directory: the run's folder, or `hf://USER/NAME[@REVISION]` of one on the hub.
             tokenizer: the folder of a run of configs/add_items.py, whose items are recommended too.
             batch_size: the most histories that are searched at once, rounded up to a multiple of
                 the devices that share them; None for as many as the run's evaluation took.
@@ -100,19 +100,13 @@ class Recommender:
                 model on each.
 
         Raises:
-            UserError: if the folder is no finished retrieval run, its export is damaged, or the
-                tokenizer is not its own with items added.
+            UserError: if the folder is no finished retrieval run, its export is damaged, it cannot
+                be fetched, or the tokenizer is not its own with items added.
         """
-        _, meta = checkpoint.load_export(directory, ())
-        task = meta["config"]["task"]
-        if task not in _EXPORTS:
-            raise UserError(
-                f"{directory} is a run of {task}, which recommends nothing: give the folder of a "
-                "run of configs/retrieval.py, configs/hybrid.py or configs/sasrec.py"
-            )
         mesh = sharding.make_mesh() if mesh is None else mesh
-        arrays, meta = checkpoint.load_export(directory, _EXPORTS[task], mesh)
+        arrays, meta = load_export(hub.folder(directory), mesh)
         if tokenizer is not None:
+            task = meta["config"]["task"]
             if task != "retrieval":
                 raise UserError(
                     f"{directory} is a run of {task}, which reads more of its items than their "
@@ -334,6 +328,20 @@ class Recommender:
             sharding.spread_rows(self._mesh, Samples(user, start, target)),
             **options,
         )
+
+
+def load_export(
+    directory: str | os.PathLike, mesh: jax.sharding.Mesh | None = None
+) -> tuple[dict, dict]:
+    """Returns what a run exports for recommending, see `checkpoint.load_export`."""
+    _, meta = checkpoint.load_export(directory, ())
+    task = meta["config"]["task"]
+    if task not in _EXPORTS:
+        raise UserError(
+            f"{directory} is a run of {task}, which recommends nothing: give the folder of a run "
+            "of configs/retrieval.py, configs/hybrid.py or configs/sasrec.py"
+        )
+    return checkpoint.load_export(directory, _EXPORTS[task], mesh)
 
 
 def _searcher(arrays: dict, meta: dict, mesh, is_unseen: np.ndarray) -> searchers.Searcher:

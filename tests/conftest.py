@@ -68,3 +68,18 @@ def listening():
     sys.unraisablehook = hook
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A Hugging Face hub, and a client that asks there and that nobody has used before."""
+    from tests import hub_server
+
+    for name in [name for name in sys.modules if name.startswith("huggingface_hub")]:
+        monkeypatch.delitem(sys.modules, name)  # for it reads these when it is imported
+    with hub_server.serving() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.address)
+        monkeypatch.setenv("HF_HOME", str(tmp_path / "hf_home"))
+        monkeypatch.setenv("HF_TOKEN", "hf_me")
+        monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        yield hub

@@ -17,7 +17,7 @@ import pyarrow
 from jax import export
 from pyarrow import parquet
 
-from genrec_jax import checkpoint, checks, files, serving, sharding
+from genrec_jax import checkpoint, checks, files, hub, serving, sharding
 from genrec_jax.errors import UserError
 from genrec_jax.interop import pytorch
 from genrec_jax.recommender import Recommender
@@ -29,7 +29,7 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
     """Writes the files and returns counts."""
     started = time.monotonic()
     _check(config)
-    directory = pathlib.Path(config.run)
+    directory = hub.folder(config.run)
     _, meta = checkpoint.load_export(directory, ())
     is_tokenizer = meta["config"]["task"] == "tokenizer"
     if not is_tokenizer:

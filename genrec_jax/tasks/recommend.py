@@ -8,6 +8,7 @@ Of several processes, over which a large model may be split, the first writes it
 import contextlib
 import itertools
 import json
+import os
 import pathlib
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ import numpy as np
 import pyarrow
 from pyarrow import parquet
 
-from genrec_jax import checks, distributed, files, recommender, sharding
+from genrec_jax import checks, distributed, files, hub, recommender, sharding
 from genrec_jax.data import corpus as corpus_lib
 from genrec_jax.data import datasets, history_files
 from genrec_jax.data.corpus import Corpus, Samples
@@ -64,8 +65,15 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
     if config.histories:
         users = _given_users(config, trained)
     else:
+        cache_dir = trained.config["cache_dir"] or pathlib.Path(config.run) / "cache"
+        if hub.is_name(config.run):
+            cache_dir = workdir / "cache"  # nothing is written where another's config says
         corpus, samples = own_samples(
-            config.run, trained, config.split, "give histories by --config.histories"
+            config.run,
+            trained,
+            config.split,
+            cache_dir,
+            "give histories by --config.histories",
         )
         users = _own_users(corpus, samples)
     flat = np.concatenate([np.zeros(0, np.int32), *users.histories])
@@ -148,7 +156,7 @@ def _given_users(config, trained: Recommender) -> Users:
 
 
 def own_samples(
-    run_dir: str, trained: Recommender, split: str, remedy: str
+    run_dir: str, trained: Recommender, split: str, cache_dir: str | os.PathLike, remedy: str
 ) -> tuple[Corpus, Samples]:
     """Returns a run's data set, and the histories that a split lets its users have.
 
@@ -156,9 +164,9 @@ def own_samples(
         run_dir: the run's folder.
         trained: what it has trained.
         split: one of `all`, `valid` and `test`.
+        cache_dir: of prepared data.
         remedy: what to do where the data set is not what it was, for the message of the error.
     """
-    cache_dir = trained.config["cache_dir"] or pathlib.Path(run_dir) / "cache"
     try:
         corpus = datasets.load(cache_dir, **_BEFORE | trained.config["data"])
     except UserError as error:
