@@ -37,8 +37,16 @@ _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0 on.")
 _JOIN_SECONDS = flags.DEFINE_float("join_seconds", 300.0, "How long processes wait for each other.")
 _ALIASES = {"config.data.items": "config.data.items_file"}  # config flags would find a method
-# Quick stages that read files which may change: computed each time.
-_REPEATED = ("inspect", "recommend", "report", "summary", "tokenizer_report", "profile_quantize")
+# Quick stages that read files which may change, or write elsewhere: done each time.
+_REPEATED = (
+    "inspect",
+    "recommend",
+    "report",
+    "summary",
+    "push_to_hub",
+    "tokenizer_report",
+    "profile_quantize",
+)
 _STDOUT = 1  # file descriptor
 _FOR_SEVERAL = ("prepare", "embed", "tokenizer", "retrieval", "sasrec", "hybrid", "recommend")
 

@@ -23,15 +23,14 @@ def print_metrics(metrics: dict[str, float]) -> None:
     These are rankings, and what is told of numbered things, `.../level_0/NAME` and so on.
     """
     console = rich.console.Console()
-    prefixes = [key.removesuffix("/recall@10") for key in metrics if key.endswith("/recall@10")]
+    prefixes = _ranking_prefixes(metrics)
     if prefixes:
         table = rich.table.Table(box=rich.box.SIMPLE_HEAD)
         table.add_column("ranking", no_wrap=True)
         for name in _COLUMNS:
             table.add_column(name, justify="right")
         for prefix in prefixes:
-            values = (metrics.get(f"{prefix}/{name}") for name in _COLUMNS)
-            table.add_row(prefix, *("" if v is None else f"{v:.4f}" for v in values))
+            table.add_row(*_ranking_row(prefix, metrics))
         console.print(table)
     ranked = tuple(f"{prefix}/" for prefix in prefixes)
     rest = {key: value for key, value in metrics.items() if not key.startswith(ranked)}
@@ -44,6 +43,21 @@ def print_metrics(metrics: dict[str, float]) -> None:
     for key, value in rest.items():
         table.add_row(key, _number(value))
     console.print(table)
+
+
+def rankings(metrics: dict[str, float]) -> str:
+    """Returns the table of the rankings as Markdown."""
+    rows = [_ranking_row(prefix, metrics) for prefix in _ranking_prefixes(metrics)]
+    return _markdown(("ranking", *_COLUMNS), rows)
+
+
+def _ranking_prefixes(metrics: dict[str, float]) -> list[str]:
+    return [key.removesuffix("/recall@10") for key in metrics if key.endswith("/recall@10")]
+
+
+def _ranking_row(prefix: str, metrics: dict[str, float]) -> tuple[str, ...]:
+    values = (metrics.get(f"{prefix}/{name}") for name in _COLUMNS)
+    return (prefix, *("" if value is None else f"{value:.4f}" for value in values))
 
 
 def print_plan(lines: Sequence) -> None:

@@ -13,13 +13,8 @@ CONFIGS = sorted(
     for path in (pathlib.Path(__file__).parents[1] / "configs").glob("*.py")
     if path.stem != "common"
 )
-OF_A_RUN = [
-    "export",
-    "recommend",
-    "report",
-    "summary",
-    "tokenizer_report",
-]  # which take its data set
+# Which take its data set.
+OF_A_RUN = ["export", "push_to_hub", "recommend", "report", "summary", "tokenizer_report"]
 WITH_DATA = [name for name in CONFIGS if name not in (*OF_A_RUN, "profile_quantize")]
 
 

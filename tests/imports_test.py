@@ -35,7 +35,7 @@ hub recommender ranking
 report.charts report.quality report.training report.explorer report.page
 tasks.prepare tasks.inspect tasks.embed tasks.tokenizer tasks.add_items tasks.tokenizer_report
 tasks.retrieval tasks.sasrec tasks.hybrid tasks.from_pytorch tasks.recommend tasks.summary
-tasks.export tasks.report
+tasks.export tasks.report tasks.push_to_hub
 tasks.profile_quantize
 main cli
 """.split()

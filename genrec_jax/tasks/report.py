@@ -40,7 +40,8 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
     trained = Recommender.load(folder)
     finished = summary.load(folder)
     remedy = "write the page where it is as it was"
-    corpus, samples = recommend.own_samples(config.run, trained, "test", remedy)
+    cache_dir = trained.config["cache_dir"] or folder / "cache"
+    corpus, samples = recommend.own_samples(config.run, trained, "test", cache_dir, remedy)
     if [corpus.user_ids[user] for user in samples.user] != [user for user, _ in finished.users]:
         raise UserError(f"{folder / 'ranks.parquet'} is of other users than the run's: {remedy}")
     tokenizer = _tokenizer_folder(folder, finished.config)
@@ -55,7 +56,6 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
         arrays, _ = checkpoint.load_export(folder, ("semantic_ids",))
         semantic_ids = arrays["semantic_ids"]
         _, meta = checkpoint.load_export(tokenizer, ())
-        cache_dir = trained.config["cache_dir"] or folder / "cache"
         _, embeddings = add_items.embed_all(tokenizer, meta, cache_dir)
     data = _explorer(config, trained, corpus, shown, found, semantic_ids, embeddings)
 
