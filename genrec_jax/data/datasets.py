@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+import types
 
 from genrec_jax import distributed
 from genrec_jax.data import builder, cold_start, splits
@@ -11,8 +12,8 @@ from genrec_jax.data.records import Source
 from genrec_jax.data.sources import amazon, files, movielens, synthetic, tables
 from genrec_jax.errors import UserError
 
-# Where each set lies below GENREC_DATA_DIR. `amazon` is any category, and `files` any folder in the
-# compact format, or tables: they have no place of their own, nor has MovieLens, of any edition.
+# Where each set lies below GENREC_DATA_DIR. `amazon` is any category, and `files` any folder, or
+# tables: they have no place of their own, nor has MovieLens, of any edition.
 FOLDERS = {
     "beauty": "amazon2014-beauty",
     "sports": "amazon2014-sports",
@@ -55,9 +56,10 @@ def load(
     Args:
         cache_dir: holds prepared data sets; any number of runs may share it.
         dataset: one of `NAMES`.
-        dir: the folder of the data set: `files` in the compact format, `movielens` as GroupLens has
-            it, the others as Amazon reviews are published, or in the compact format. If empty, it
-            is looked for in the folder that the environment variable GENREC_DATA_DIR names.
+        dir: the folder of the data set: of `files` in any layout that `recognise` knows, of
+            `movielens` as GroupLens has it, of the others as Amazon reviews are published, or in
+            the compact format. If empty, it is looked for in the folder that the environment
+            variable GENREC_DATA_DIR names.
         items_file, interactions, item_id, user_id, time, text: arguments of `tables.source`, from
             which `files` is read if the first two are given instead of `dir`.
         k_core: of tables, and of Amazon's and GroupLens's files: how many events each user and each
@@ -128,8 +130,7 @@ def _check_tables(dataset: str, directory: str, of_tables: dict[str, str | int])
         )
     if directory:
         raise UserError(
-            f"{given[0]} is for tables, and --config.data.dir for a folder in the compact format: "
-            "leave one of them out"
+            f"{given[0]} is for tables, and --config.data.dir for a folder: leave one of them out"
         )
     for name in ("items", "interactions"):
         if not of_tables[name]:
@@ -170,9 +171,35 @@ def _folder(dataset: str, directory: str, settings: dict[str, int]) -> Source:
     for name, value in settings.items():
         if value < 0:
             raise UserError(f"--config.data.{name}={value} must be at least 0")
-    if dataset == "movielens":
-        return movielens.source(directory, dataset, **settings)
-    if dataset != "files" and not files.is_in(directory):
-        return amazon.source(directory, dataset, **settings)
+    if dataset == "files":
+        layout = recognise(directory)
+    elif dataset == "movielens":
+        layout = movielens
+    else:
+        layout = files if files.is_in(directory) else amazon
+    if layout is not files:
+        return layout.source(directory, dataset, **settings)
     _check_none(settings, f"{directory} is read in the compact format, as it is")
     return files.source(directory, dataset)
+
+
+def recognise(directory: str) -> types.ModuleType:
+    """Returns the module of `sources` whose layout a folder has, by the files that are in it.
+
+    Raises:
+        UserError: if there is no such folder, or none of a layout's files is in it.
+    """
+    if not os.path.isdir(directory):
+        raise UserError(
+            f"no folder {directory}: give the folder of one data set by --config.data.dir"
+        )
+    for layout in (files, movielens, amazon):
+        if layout.is_in(directory):
+            return layout
+    raise UserError(
+        f"{directory} has the files of no known data set: looked for items.jsonl and sequences.txt "
+        "(compact), ratings.csv with movies.csv, ratings.dat or u.data (MovieLens), "
+        "sequential_data.txt (P5), and meta_NAME.json or .jsonl, maybe .gz, or "
+        "raw_meta_NAME/*.parquet, beside reviews (Amazon); name two tables by --config.data.items "
+        "and --config.data.interactions"
+    )

@@ -4,6 +4,7 @@ import pytest
 
 from genrec_jax.data import cold_start, datasets
 from genrec_jax.data import corpus as corpus_lib
+from genrec_jax.data.sources import amazon, files, movielens
 from genrec_jax.errors import UserError
 
 LEAVE_ONE_OUT = {
@@ -46,6 +47,47 @@ def test_a_folder_may_be_given(tmp_path):
     write(tmp_path / "mine")
     assert load(tmp_path, "files", tmp_path / "mine").titles == ["Soap"]
     assert load(tmp_path, "beauty", tmp_path / "mine").titles == ["Soap"]
+
+
+@pytest.mark.parametrize(
+    "layout, names",
+    [
+        (files, ["items.jsonl", "sequences.txt"]),
+        (files, ["sequences.txt.gz", "movies.csv", "ratings.csv"]),
+        (movielens, ["u.data", "u.item"]),
+        (movielens, ["ratings.dat", "movies.dat"]),
+        (movielens, ["ratings.csv", "movies.csv", "links.csv"]),
+        (amazon, ["sequential_data.txt", "datamaps.json"]),
+        (amazon, ["reviews_Beauty_5.json.gz", "meta_Beauty.json.gz"]),
+        (amazon, ["All_Beauty.jsonl", "meta_All_Beauty.jsonl"]),
+        (amazon, ["5core/All_Beauty.csv", "raw_meta_All_Beauty/full-00000-of-00001.parquet"]),
+        (None, ["ratings.csv", "products.csv"]),
+        (None, ["All_Beauty.jsonl", ".cache/meta_All_Beauty.jsonl"]),
+        (None, []),
+    ],
+)
+def test_a_layout_is_told_by_its_files(tmp_path, layout, names):
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    if layout:
+        assert datasets.recognise(str(tmp_path)) is layout
+        return
+    with pytest.raises(
+        UserError, match=r"no known data set: looked for items.jsonl .*raw_meta_NAM"
+    ):
+        datasets.recognise(str(tmp_path))
+
+
+def test_files_may_be_those_of_movielens(tmp_path):
+    (tmp_path / "ratings.csv").write_text(
+        "userId,movieId,rating,timestamp\n7,20,3.0,900\n7,1,5.0,800\n3,1,0.5,800\nbad\n"
+    )
+    (tmp_path / "movies.csv").write_text("movieId,title,genres\n1,A (1995),War\n20,B,Drama\n")
+    corpus = load(tmp_path, "files", tmp_path, max_bad_lines=1)
+    assert (corpus.titles, corpus.user_ids) == (["A (1995)", "B"], ["7", "3"])
+    assert (corpus.items.tolist(), corpus.times.tolist()) == ([0, 1, 0], [800, 900, 800])
+    assert corpus.facts["data/num_bad_lines"] == 1
 
 
 def test_named_sets_are_found_in_the_environment(tmp_path, monkeypatch):

@@ -109,6 +109,12 @@ def source(directory: str, name: str, *, k_core: int, max_bad_lines: int) -> Sou
     )
 
 
+def is_in(directory: str) -> bool:
+    """Returns whether P5's sequences, or products of any edition, are in the folder."""
+    root = pathlib.Path(directory)
+    return any((root / name).is_file() for name in _SEQUENCES) or any(map(_is_meta, _files(root)))
+
+
 def _find(root: pathlib.Path) -> _Layout:
     sequences = next((root / name for name in _SEQUENCES if (root / name).is_file()), None)
     if sequences:
@@ -118,8 +124,7 @@ def _find(root: pathlib.Path) -> _Layout:
             if not is_there:
                 raise UserError(f"{root} has {sequences.name} but no {name}: unpack P5's whole")
         return _Layout([sequences], meta[:1], maps)
-    found = (path.relative_to(root) for path in sorted(root.rglob("*")) if path.is_file())
-    found = [path for path in found if not any(part.startswith(".") for part in path.parts)]
+    found = _files(root)
     is_meta = {path: _is_meta(path) for path in found}
     products = [path for path in found if is_meta[path]]
     events = [
@@ -130,6 +135,12 @@ def _find(root: pathlib.Path) -> _Layout:
         _only(root, products, "products, such as meta_Beauty.json.gz"),
         None,
     )
+
+
+def _files(root: pathlib.Path) -> list[pathlib.Path]:
+    """Returns what is in the folder and below, but hidden files, relative to it."""
+    found = (path.relative_to(root) for path in sorted(root.rglob("*")) if path.is_file())
+    return [path for path in found if not any(part.startswith(".") for part in path.parts)]
 
 
 def _is_meta(path: pathlib.Path) -> bool:

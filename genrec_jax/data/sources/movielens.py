@@ -109,6 +109,19 @@ def source(directory: str, name: str, *, k_core: int, max_bad_lines: int) -> Sou
     )
 
 
+def is_in(directory: str) -> bool:
+    """Returns whether the ratings of an edition are in the folder.
+
+    `ratings.csv` is a name that others use, so `movies.csv` must be beside it.
+    """
+    root = pathlib.Path(directory)
+    return any(
+        (root / edition.ratings).is_file()
+        and (not edition.has_header or (root / edition.movies).is_file())
+        for edition in _EDITIONS
+    )
+
+
 def _read(
     edition: _Edition, ratings: pathlib.Path, movies: pathlib.Path, k_core: int, max_bad_lines: int
 ) -> Records:
