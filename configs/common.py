@@ -23,6 +23,7 @@ def data(dataset: str) -> ConfigDict:
     config = ConfigDict()
     config.dataset = dataset
     config.dir = ""  # or GENREC_DATA_DIR; of `files`, or these two tables, whose columns follow:
+    config.edition = ""  # of `movielens` and `amazon`, to download: "ml-1m", "2023/All_Beauty"
     config.items_file = ""  # --config.data.items; a ConfigDict has a method of that name
     config.interactions = ""
     config.item_id = "item_id"  # "ITEMS_COLUMN,INTERACTIONS_COLUMN" if they differ

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import pathlib
+import shutil
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -31,6 +32,17 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def folder_aside(directory: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Gives a new folder below `directory`, and removes it in any case."""
+    aside = directory / f".{uuid.uuid4().hex}.partial"
+    os.makedirs(aside)  # which, unlike pathlib, names in its errors the first folder refused
+    try:
+        yield aside
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def write_atomically(path: str | os.PathLike, data: bytes) -> None:

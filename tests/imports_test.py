@@ -14,7 +14,7 @@ interop.torch_pickle interop.pytorch
 data.records data.splits data.corpus data.cold_start data.text data.histories
 data.k_core data.events data.text_files data.event_files data.table_files data.product_fields
 data.sources
-data.builder data.datasets data.inspection data.history_files data.embedding_files
+data.builder data.downloads data.datasets data.inspection data.history_files data.embedding_files
 data.sentence_encoders
 data.embedders data.packing data.batches
 quantizers.sinkhorn quantizers.vector quantizers.hopper quantizers.tpu quantizers.kernels

@@ -151,7 +151,7 @@ FSQ, KMEANS = "--config=configs/fsq.py:smoke", "--config=configs/residual_kmeans
         ([RETRIEVAL, "--config.eval.batch_size=7"], "--config.eval.batch_size=7 cannot be split"),
         ([RETRIEVAL, "--config.accumulation=5"], "4 devices and 5 accumulated parts: make it a"),
         ([RETRIEVAL, "--config.tokenizer=nowhere"], "no finished run in nowhere"),
-        (["--config=configs/rqvae.py:beauty"], "no place known for the data set beauty"),
+        (["--config=configs/rqvae.py:amazon"], "no place known for the data set amazon"),
         (["--config=configs/rqvae.py:files", "--config.data.dir=nowhere"], "no folder nowhere"),
     ],
 )

@@ -13,9 +13,7 @@ import io
 import logging
 import os
 import pathlib
-import shutil
 import uuid
-from collections.abc import Iterator
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -87,22 +85,11 @@ def prepare(source: Source, directory: str | os.PathLike) -> pathlib.Path:
         if damage is None:
             return place
         _log.warning("%s: preparing the data set again", damage)
-    with _folder_aside(directory) as aside:
+    with files.folder_aside(directory) as aside:
         finished = _generate(source, aside / "finished", config)
         files.write_digests(finished, "*")
         _put(finished, place, aside)
     return place
-
-
-@contextlib.contextmanager
-def _folder_aside(directory: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Gives a new folder below `directory`, and removes it in any case."""
-    aside = directory / f".{uuid.uuid4().hex}.partial"
-    os.makedirs(aside)  # which, unlike pathlib, names in its errors the first folder refused
-    try:
-        yield aside
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _generate(source: Source, directory: pathlib.Path, config: str) -> pathlib.Path:

@@ -6,7 +6,7 @@ import pathlib
 import types
 
 from genrec_jax import distributed
-from genrec_jax.data import builder, cold_start, splits
+from genrec_jax.data import builder, cold_start, downloads, splits
 from genrec_jax.data.corpus import Corpus
 from genrec_jax.data.records import Source
 from genrec_jax.data.sources import amazon, files, movielens, synthetic, tables
@@ -23,6 +23,13 @@ FOLDERS = {
     "files": None,
 }
 NAMES = ("synthetic", *FOLDERS)
+# What is downloaded if there is no folder and no other edition is asked for.
+_EDITIONS = {
+    "beauty": "2014/Beauty",
+    "sports": "2014/Sports_and_Outdoors",
+    "toys": "2014/Toys_and_Games",
+    "movielens": "ml-latest-small",
+}
 
 
 def check_name(dataset: str) -> None:
@@ -36,6 +43,7 @@ def load(
     *,
     dataset: str,
     dir: str,
+    edition: str,
     items_file: str,
     interactions: str,
     item_id: str,
@@ -59,7 +67,8 @@ def load(
         dir: the folder of the data set: of `files` in any layout that `recognise` knows, of
             `movielens` as GroupLens has it, of the others as Amazon reviews are published, or in
             the compact format. If empty, it is looked for in the folder that the environment
-            variable GENREC_DATA_DIR names.
+            variable GENREC_DATA_DIR names, and downloaded without this.
+        edition: of `movielens` and `amazon`, what to download, see `downloads.addresses`.
         items_file, interactions, item_id, user_id, time, text: arguments of `tables.source`, from
             which `files` is read if the first two are given instead of `dir`.
         k_core: of tables, and of Amazon's and GroupLens's files: how many events each user and each
@@ -76,6 +85,7 @@ def load(
     check_name(dataset)
     of_tables = {"items": items_file, "interactions": interactions, "text": text}
     _check_tables(dataset, dir, of_tables)
+    _check_edition(dataset, dir, edition)
     of_raw_files = {"k_core": k_core, "max_bad_lines": max_bad_lines}
     if dataset == "synthetic":
         _check_none(of_raw_files, "the data set synthetic is generated")
@@ -86,7 +96,7 @@ def load(
             item_id=item_id, user_id=user_id, time=time, k_core=k_core, **of_tables
         )
     else:
-        source = _folder(dataset, _place(dataset, dir), of_raw_files)
+        source = _folder(dataset, _place(dataset, dir, edition, cache_dir), of_raw_files)
     prepared = pathlib.Path(cache_dir) / "prepared"
     corpus = builder.load(
         distributed.first_before_others(lambda: builder.prepare(source, prepared))
@@ -140,6 +150,25 @@ def _check_tables(dataset: str, directory: str, of_tables: dict[str, str | int])
             )
 
 
+def _check_edition(dataset: str, directory: str, edition: str) -> None:
+    """Raises UserError if an edition is given that is unknown, or not to be downloaded."""
+    if not edition:
+        return
+    if dataset not in ("movielens", "amazon"):
+        raise UserError(
+            f"--config.data.edition={edition} is for the data sets movielens and amazon, not for "
+            f"{dataset}: leave it out"
+        )
+    if directory:
+        raise UserError(
+            f"--config.data.edition={edition} is to be downloaded, and --config.data.dir names a "
+            "folder: leave one of them out"
+        )
+    downloads.addresses(edition)
+    if (edition in downloads.MOVIELENS) != (dataset == "movielens"):
+        raise UserError(f"--config.data.edition={edition} is none of {dataset}: choose another")
+
+
 def _check_none(settings: dict[str, int], reason: str) -> None:
     """Raises UserError for the first setting that is given, though it has no meaning here."""
     for name, value in settings.items():
@@ -147,22 +176,22 @@ def _check_none(settings: dict[str, int], reason: str) -> None:
             raise UserError(f"--config.data.{name}={value}: {reason}: leave it out")
 
 
-def _place(dataset: str, directory: str) -> str:
-    """Returns the folder of a data set."""
+def _place(dataset: str, directory: str, edition: str, cache_dir: str | pathlib.Path) -> str:
+    """Returns the folder of a data set, downloaded if no place is known."""
     root = os.environ.get("GENREC_DATA_DIR")
     if not directory and root and FOLDERS[dataset]:
         directory = os.path.join(root, FOLDERS[dataset])
     if directory:
         return directory
-    remedy = "give its folder by --config.data.dir"
-    if FOLDERS[dataset]:
-        remedy += f", or the folder that holds {FOLDERS[dataset]}/ by GENREC_DATA_DIR"
-        remedy += f"; to get it, download {amazon.P5_ADDRESS} and unpack it"
-    elif dataset == "files":
-        remedy += ", or its tables by --config.data.items and --config.data.interactions"
+    edition = edition or _EDITIONS.get(dataset, "")
+    if edition:
+        folder = pathlib.Path(cache_dir) / "downloads"
+        return str(distributed.first_before_others(lambda: downloads.fetch(edition, folder)))
+    remedy = "give its folder by --config.data.dir, or "
+    if dataset == "files":
+        remedy += "its tables by --config.data.items and --config.data.interactions"
     else:
-        address = movielens.ADDRESS if dataset == "movielens" else amazon.ADDRESSES
-        remedy += f"; to get it, download {address} and unpack it"
+        remedy += "what to download by --config.data.edition, such as 2023/All_Beauty"
     raise UserError(f"no place known for the data set {dataset}: {remedy}")
 
 

@@ -28,7 +28,8 @@ from genrec_jax.recommender import Recommendations, Recommender
 
 _SPLITS = ("all", "valid", "test")
 _MINIMA = {"k": 1, "batch_size": 0, "num_examples": 0}
-_BEFORE = {"cold_share": 0.0, "cold_seed": 0, "max_bad_lines": 0}  # there were these settings
+# There were these settings.
+_BEFORE = {"cold_share": 0.0, "cold_seed": 0, "max_bad_lines": 0, "edition": ""}
 _ROWS = 1024  # written at once
 _SCHEMA = pyarrow.schema(
     {

@@ -15,6 +15,7 @@ LEAVE_ONE_OUT = {
     "cold_seed": 0,
 }
 TABLES = {
+    "edition": "",
     "items_file": "",
     "interactions": "",
     "item_id": "item_id",
@@ -106,10 +107,31 @@ def test_a_given_folder_comes_before_the_environment(tmp_path, monkeypatch):
 
 def test_without_a_place_the_remedy_is_named(tmp_path, monkeypatch):
     monkeypatch.delenv("GENREC_DATA_DIR", raising=False)
-    with pytest.raises(UserError, match=r"beauty: .*--config.data.dir, or .*GENREC_DATA_DIR"):
-        load(tmp_path, "beauty")
+    with pytest.raises(UserError, match=r"amazon: .*--config.data.dir, or what .*data.edition"):
+        load(tmp_path, "amazon")
     with pytest.raises(UserError, match=r"files: .*data.dir, or .*data.items and .*interactions$"):
         load(tmp_path, "files")
+
+
+def test_without_a_place_there_is_a_download(tmp_path, monkeypatch):
+    monkeypatch.delenv("GENREC_DATA_DIR", raising=False)
+    write(tmp_path / "downloads" / "2014-Toys_and_Games")  # by an earlier run
+    assert load(tmp_path, "toys").titles == ["Soap"]
+
+
+@pytest.mark.parametrize(
+    "dataset, folder, edition, message",
+    [
+        ("beauty", "", "2014/Beauty", "is for the data sets movielens and amazon, not for beauty"),
+        ("movielens", "x", "ml-1m", "is to be downloaded, and --config.data.dir names a folder: l"),
+        ("movielens", "", "ml-2m", "edition=ml-2m is unknown: give one of ml-100k, "),
+        ("movielens", "", "2014/Beauty", "edition=2014/Beauty is none of movielens"),
+        ("amazon", "", "ml-1m", "edition=ml-1m is none of amazon"),
+    ],
+)
+def test_editions_that_are_not_to_be_downloaded(tmp_path, dataset, folder, edition, message):
+    with pytest.raises(UserError, match=message):
+        load(tmp_path, dataset, folder, edition=edition)
 
 
 def write_tables(folder):
