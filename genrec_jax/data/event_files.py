@@ -21,7 +21,7 @@ from genrec_jax.data.text_files import BadLines
 from genrec_jax.errors import UserError
 
 _FIELDS = ("user", "item", "time")
-_BLANK_LINE = re.compile(rb"(?:\A|\n)[ \t\r]*\n")
+_BLANK_LINE = re.compile(rb"\n[ \t\r]*\n")  # fast, for it begins with a letter and no choice
 
 
 class Format(NamedTuple):
@@ -169,7 +169,8 @@ def _read_block(
         table = None
     # Arrow takes two objects of JSON on a line for two rows, and a blank line for none.
     num_lines = block.count(b"\n") + (not block.endswith(b"\n"))
-    is_whole = table is not None and len(table) == num_lines and not _BLANK_LINE.search(block)
+    has_blank_line = _BLANK_LINE.search(b"\n" + block)
+    is_whole = table is not None and len(table) == num_lines and not has_blank_line
     if not is_whole or _lacks_something(table):
         table = _read_lines(path, first, block, form, bad_lines)
     columns = {name: _dictionary(table[name]) for name in ("user", "item")}
