@@ -16,6 +16,8 @@ import pathlib
 import uuid
 
 import numpy as np
+import rich.console
+import rich.progress
 import tensorflow_datasets as tfds
 
 from genrec_jax import files
@@ -62,12 +64,17 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder):
         self.info.metadata["facts"] = records.facts
         self.info.metadata["text_template"] = text.TEMPLATE_VERSION
         return {
-            "items": self._generate_examples(map(_item_example, records.items)),
-            "users": self._generate_examples(map(_user_example, records.users)),
+            "items": self._generate_examples("items", map(_item_example, records.items)),
+            "users": self._generate_examples("users", map(_user_example, records.users)),
         }
 
-    def _generate_examples(self, examples):
-        return enumerate(examples)
+    def _generate_examples(self, split, examples):
+        console = rich.console.Console(stderr=True)
+        return enumerate(
+            rich.progress.track(
+                examples, f"writing {split}", console=console, disable=not console.is_terminal
+            )
+        )
 
 
 def prepare(source: Source, directory: str | os.PathLike) -> pathlib.Path:
