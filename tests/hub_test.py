@@ -142,5 +142,5 @@ def test_every_place_in_a_config_is_known(name):
     config = filled(importlib.import_module(f"configs.{name}").get_config("files").to_dict())
     cleaned = files.flatten(hub_lib.without_places(config))
     kept = {key.removeprefix("tokenizer_config.") for key in cleaned if cleaned[key] == "a/b"}
-    assert kept == {"data.text"}
+    assert kept == {"data.text", "data.edition"}
     assert files.flatten(config)["data.dir"] == "a/b" and cleaned["data.dir"] == ""
