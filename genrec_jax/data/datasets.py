@@ -4,6 +4,8 @@ import dataclasses
 import os
 import pathlib
 import types
+from collections.abc import Mapping
+from typing import Any
 
 from genrec_jax import distributed
 from genrec_jax.data import builder, cold_start, downloads, splits
@@ -30,6 +32,9 @@ _EDITIONS = {
     "toys": "2014/Toys_and_Games",
     "movielens": "ml-latest-small",
 }
+
+# Settings that runs of before there were such do not have.
+_BEFORE = {"cold_share": 0.0, "cold_seed": 0, "max_bad_lines": 0, "edition": ""}
 
 
 def check_name(dataset: str) -> None:
@@ -107,6 +112,11 @@ def load(
         parts = splits.temporal(corpus.offsets, corpus.times, valid_share, test_share)
         corpus = dataclasses.replace(corpus, splits=parts, facts=facts)
     return cold_start.hold_out_items(corpus, cold_share, cold_seed) if cold_share else corpus
+
+
+def load_again(cache_dir: str | pathlib.Path, settings: Mapping[str, Any]) -> Corpus:
+    """Returns the corpus of a finished run, which may be an older one, by its `config.data`."""
+    return load(cache_dir, **_BEFORE | settings)
 
 
 def _check_split(split: str, valid_share: float, test_share: float) -> None:

@@ -114,7 +114,7 @@ def fitted_corpus(run: str | os.PathLike, meta: dict, cache_dir: str | os.PathLi
         UserError: if it is not as it was then.
     """
     try:
-        corpus = datasets.load(cache_dir, **meta["config"]["data"])
+        corpus = datasets.load_again(cache_dir, meta["config"]["data"])
         if corpus_lib.fingerprint(corpus) != meta.get("fitted_corpus", meta["corpus"]):
             raise UserError("its catalogue is another one now: restore it")
         if meta["training"] not in ("", corpus_lib.training_fingerprint(corpus)):
@@ -143,7 +143,7 @@ def embed_all(
     embeddings = embedders.embed(fitted, cache_dir, **settings)
     if "added" not in meta:
         return fitted, embeddings
-    corpus = datasets.load(cache_dir, **meta["added"]["data"])
+    corpus = datasets.load_again(cache_dir, meta["added"]["data"])
     if corpus_lib.fingerprint(corpus) != meta["corpus"]:
         raise UserError(f"the data set whose items {run} added is another one now: restore it")
     places = {item_id: place for place, item_id in enumerate(fitted.item_ids)}

@@ -28,8 +28,6 @@ from genrec_jax.recommender import Recommendations, Recommender
 
 _SPLITS = ("all", "valid", "test")
 _MINIMA = {"k": 1, "batch_size": 0, "num_examples": 0}
-# There were these settings.
-_BEFORE = {"cold_share": 0.0, "cold_seed": 0, "max_bad_lines": 0, "edition": ""}
 _ROWS = 1024  # written at once
 _SCHEMA = pyarrow.schema(
     {
@@ -169,7 +167,7 @@ def own_samples(
         remedy: what to do where the data set is not what it was, for the message of the error.
     """
     try:
-        corpus = datasets.load(cache_dir, **_BEFORE | trained.config["data"])
+        corpus = datasets.load_again(cache_dir, trained.config["data"])
     except UserError as error:
         raise UserError(f"cannot read the data set of {run_dir} ({error}): {remedy}") from error
     if corpus_lib.fingerprint(corpus) != trained.corpus:

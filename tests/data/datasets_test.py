@@ -44,6 +44,13 @@ def test_the_synthetic_shop_needs_no_folder(tmp_path):
     assert (corpus.num_users, corpus.num_items) == (20, 100)
 
 
+def test_the_settings_of_a_run_of_before_are_enough(tmp_path):
+    settings = {"dataset": "synthetic", "dir": "", "synthetic_shop": SHOP} | TABLES | LEAVE_ONE_OUT
+    for name in ("cold_share", "cold_seed", "max_bad_lines", "edition"):
+        del settings[name]
+    assert datasets.load_again(tmp_path, settings).titles == load(tmp_path, "synthetic").titles
+
+
 def test_a_folder_may_be_given(tmp_path):
     write(tmp_path / "mine")
     assert load(tmp_path, "files", tmp_path / "mine").titles == ["Soap"]
