@@ -54,7 +54,10 @@ def bootstrap_interval(
     """Returns between what the mean of values [B] lies with 95%, by the bootstrap over examples.
 
     The 2.5% and 97.5% quantiles of the means of so many resamples (Efron, 1979, percentile method).
+    A resample is drawn as how often it has each distinct value, of which ranks give few.
     """
-    means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(num_resamples)]
+    distinct, counts = np.unique(values, return_counts=True)
+    num = len(values)
+    means = [rng.multinomial(num, counts / num) @ distinct / num for _ in range(num_resamples)]
     low, high = np.quantile(means, (0.025, 0.975))
     return float(low), float(high)
