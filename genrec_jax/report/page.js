@@ -9,12 +9,16 @@ const MOST_LISTED = 10; // items that a list shows at first
 const MOST_BRANCHES = 5; // of a tree, likewise
 
 const TREE = "Codes of IDs that the search keeps, level by level. A bar is the probability of an ID that begins " +
-  "with all codes down to there; green is the way to the true item.";
+  "with all codes down to there; green and ✓ are the way to the true item.";
 
 const at = (id) => document.getElementById(id);
-const percent = (share) => (share >= 0.0995 ? `${Math.round(100 * share)}%` : `${(100 * share).toPrecision(2)}%`);
-const title = (item) => items.titles[item] || items.ids[item];
+const title = (item) => items.titles[item].trim() || items.ids[item];
 const range = (size) => Array.from({ length: size }, (_, place) => place);
+
+function percent(share) {
+  if (share < 0.00005) return "<0.01%";
+  return share >= 0.0995 ? `${Math.round(100 * share)}%` : `${Number((100 * share).toPrecision(2))}%`;
+}
 
 /** Returns an element: make("li", { className: "hit" }, "text", child, ...). */
 function make(tag, properties = {}, ...children) {
@@ -29,6 +33,7 @@ function chips(codes, alike = []) {
   return make("span", { className: "chips" }, ...marks);
 }
 
+/** Returns what stands in the page's address when a user or an item is open. */
 const address = (kind, entry) => `#${kind}=${encodeURIComponent(entry)}`;
 
 /** Returns an item's title, which opens it, and its ID. */
@@ -88,12 +93,14 @@ function beamNode(node, user, places) {
   const meter = make("span", { className: "meter" }, make("i"));
   meter.firstChild.style.width = `${100 * probability}%`;
   const item = places.get(node.prefix.join());
+  const isOnWay = isTrue(node, user);
   const isEnd = node.prefix.length < numLevels && !node.children.length;
   const row = make("span", { className: "row" }, chips([node.code]), meter,
     make("span", { className: "share" }, percent(probability)),
-    item === undefined ? null : make("span", { className: "name" }, title(item)),
+    isOnWay ? make("span", { className: "hit", title: "on the way to the true item" }, "✓") : null,
+    item === undefined ? null : make("a", { className: "name", href: address("item", items.ids[item]) }, title(item)),
     isEnd ? make("span", { className: "soft" }, "goes no further") : null);
-  return make("li", { className: isTrue(node, user) ? "true" : "" }, row,
+  return make("li", { className: isOnWay ? "true" : "" }, row,
     node.children.length ? beamList(node.children, user, places) : null);
 }
 
@@ -109,7 +116,7 @@ function showUser(number) {
     ? make("p", { className: "missed" }, `It is not among the ${user.items.length} shown below.`)
     : make("p", { className: "hit" }, `It is number ${rank + 1} of the recommendations.`);
   const parts = [
-    make("h3", {}, `What the model reads of user ${user.id}, the latest first`), list("ol", history, MOST_LISTED),
+    make("h3", {}, `What the model reads of user ${user.id}, the latest first`), history.length ? list("ol", history, MOST_LISTED) : make("p", { className: "soft" }, "Nothing."),
     make("h3", {}, "What they took next"), make("p", {}, itemLink(user.target)), verdict,
     make("h3", {}, "What the model recommends"), list("ol", recommended, MOST_LISTED),
   ];
@@ -125,6 +132,10 @@ function showUser(number) {
       beamList(root.children, user, places, "tree"));
   }
   at("user").replaceChildren(...parts);
+  if (!isOfGroup(user, at("user-group").value)) {
+    at("user-group").value = "all";
+    listUsers();
+  }
   at("user-choice").value = String(number);
 }
 
@@ -200,12 +211,15 @@ function showItem(item) {
 
 function find() {
   const words = at("item-search").value.toLowerCase().split(/\s+/).filter(Boolean);
-  const matches = [];
-  for (let item = 0; words.length && item < items.ids.length && matches.length < MOST_FOUND; item++) {
+  const matches = range(words.length ? items.ids.length : 0).filter((item) => {
     const text = `${items.titles[item]} ${items.ids[item]}`.toLowerCase();
-    if (words.every((word) => text.includes(word))) matches.push(item);
-  }
-  at("item-found").replaceChildren(...matches.map((item) => make("li", {}, itemLink(item))));
+    return words.every((word) => text.includes(word));
+  });
+  const lines = matches.slice(0, MOST_FOUND).map((item) => make("li", {}, itemLink(item)));
+  at("item-found").replaceChildren(...lines);
+  const hidden = matches.length - lines.length;
+  at("item-count").textContent = !words.length || (lines.length && !hidden) ? ""
+    : hidden ? `and ${hidden.toLocaleString()} more: add words` : "No item on this page has these words.";
 }
 
 // Both: what is open stands in the address, so that links and the way back work.
@@ -214,17 +228,28 @@ function openUser(number) {
   location.hash = address("user", users[number].id);
 }
 
-function openAddress() {
-  const [kind, entry] = decodeURIComponent(location.hash.slice(1)).split(/=(.*)/s);
-  const place = kind === "user" ? users.findIndex((user) => user.id === entry) : items.ids.indexOf(entry);
-  if (place < 0) return;
-  if (kind === "user") showUser(place);
-  if (kind !== "item") return;
-  showItem(place);
+function openItem(item) {
+  showItem(item);
   const panel = at("item").closest(".panel");
   const { top } = panel.getBoundingClientRect();
   if (top < 0 || top > window.innerHeight) panel.scrollIntoView();
+  const heading = at("item").firstChild;
+  heading.tabIndex = -1;
+  heading.focus({ preventScroll: true }); // the link that led here may be gone
 }
+
+function openFirst() {
+  showUser(0);
+  showItem(users[0].target);
+}
+
+// Of addresses that are none of these nothing is opened.
+const openers = new Map([
+  ["", openFirst],
+  ...users.map((user, number) => [address("user", user.id), () => showUser(number)]),
+  ...items.ids.map((id, item) => [address("item", id), () => openItem(item)]),
+]);
+const openAddress = () => openers.get(location.hash)?.();
 
 listUsers();
 at("user-group").addEventListener("change", () => {
@@ -236,6 +261,5 @@ at("user-before").addEventListener("click", () => step(-1));
 at("user-next").addEventListener("click", () => step(1));
 at("item-search").addEventListener("input", find);
 window.addEventListener("hashchange", openAddress);
-showUser(0);
-showItem(users[0].target);
-openAddress();
+openFirst();
+if (location.hash) openAddress();

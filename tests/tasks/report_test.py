@@ -202,3 +202,40 @@ def test_clicking_through_items(tab, data):
     tab.locator("#item h3").first.get_by_text(items["titles"][other], exact=True).wait_for()
     tab.go_back()
     tab.locator("#item h3").first.get_by_text(items["titles"][7], exact=True).wait_for()
+
+
+def test_addresses(tab, page, data):
+    user, item = data["users"][-1]["id"], data["items"]["ids"][3]
+    first = f"of user {data['users'][0]['id']},"
+    tab.goto(f"{page[0].as_uri()}#user=%")  # which is no address at all
+    tab.get_by_text(first).wait_for()
+    tab.goto(f"{page[0].as_uri()}#item={item}")
+    assert tab.locator("#item p").first.inner_text().startswith(f"{item} ·")
+    assert tab.evaluate("document.activeElement.textContent") == data["items"]["titles"][3]
+    missed = [one["id"] for one in data["users"] if one["target"] not in one["items"]]
+    tab.get_by_label("Which users").select_option("hits")
+    tab.goto(f"{page[0].as_uri()}#user={missed[-1]}")  # who is not in the group
+    tab.get_by_text(f"of user {missed[-1]},").wait_for()
+    assert tab.get_by_label("Which users").input_value() == "all"
+    assert tab.locator("#user-choice option:checked").inner_text().startswith(missed[-1])
+    tab.goto(page[0].as_uri())
+    tab.get_by_label("The user before").click()
+    tab.get_by_text(f"of user {user},").wait_for()
+    tab.go_back()
+    tab.get_by_text(first).wait_for()
+
+
+def test_finding_items(tab, data):
+    search, count = tab.get_by_label("Find an item"), tab.locator("#item-count")
+    search.fill("no such item")
+    assert count.inner_text() == "No item on this page has these words."
+    search.fill("o")
+    matching = [
+        title
+        for title, item in zip(data["items"]["titles"], data["items"]["ids"], strict=True)
+        if "o" in f"{title} {item}".lower()
+    ]
+    assert tab.locator("#item-found a").all_inner_texts() == matching[:20]
+    assert count.inner_text() == f"and {len(matching) - 20} more: add words"
+    search.fill("")
+    assert count.inner_text() == ""
