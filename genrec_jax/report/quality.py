@@ -88,7 +88,8 @@ def _by_size(recalls, sizes: np.ndarray, rng, *, x: str, y: str) -> str:
         series[name] = charts.Intervals(
             *zip(*(interval(part, rng) for part in inside), strict=True)
         )
-    return charts.groups([*map(charts.span, bins)], series, x=x, y=y)
+    names, counts = [*map(charts.span, bins)], [one["count"] for one in bins]
+    return charts.groups(names, counts, series, x=x, y=y)
 
 
 def _by_cutoff(ranks: Ranks) -> charts.Series:

@@ -11,19 +11,25 @@ def letters(svg):
 def test_what_is_drawn_can_be_read():
     bins = [{"first": 1, "last": 1, "count": 5}, {"first": 1024, "last": 2047, "count": 2}]
     drawn = [
-        charts.curves({"the <loss>": ([1, 2], [3.0, 4.0])}, x="step"),
+        charts.curves(dict.fromkeys(("the <loss>", "b"), ([1, 2], [3.0, 4.0])), x="step"),
         charts.groups(
             ["few", "many"],
-            {"us": charts.Intervals([0.1, 0.2], [0, 0.1], [0.2, 0.3])},
+            [3, 1200],
+            {name: charts.Intervals([0.1, 0.2], [0, 0.1], [0.2, 0.3]) for name in ("us", "them")},
             x="n",
             y="r",
         ),
-        charts.shares(["one", "two"], {"kept": [0.5, 0.25]}, x="codes"),
+        charts.shares(["one", "two"], {"kept": [0.5, 0.25], "first": [0, 0]}, x="codes"),
         charts.histogram(bins, x="events", y="users"),
     ]
     for svg, words in zip(
         drawn,
-        (["the <loss>", "step"], ["few", "many", "us"], ["kept", "50%", "25%"], ["1,024–2,047"]),  # noqa: RUF001
+        (
+            ["the <loss>", "step"],
+            ["few", "many", "us", "them", "(1,200)", "n (in brackets: users)"],
+            ["kept", "50%", "25%"],
+            ["1,024–2,047"],  # noqa: RUF001
+        ),
         strict=True,
     ):
         for word in words:

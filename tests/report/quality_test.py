@@ -31,18 +31,20 @@ def test_a_table_has_the_metrics_of_all_that_have_a_name():
 def test_charts_go_by_groups_that_have_users(monkeypatch):
     drawn = {}
     monkeypatch.setattr(
-        charts, "groups", lambda names, series, x, y: drawn.update({x: (names, series)}) or x
+        charts,
+        "groups",
+        lambda names, sizes, series, x, y: drawn.update({x: (names, sizes, series)}) or x,
     )
     monkeypatch.setattr(charts, "curves", lambda series, **_: series)
     lengths, counts = np.array([2, 3, 3, 20, 31]), np.array([0, 1, 1, 1, 1])
     found = quality.all_charts(RANKS, lengths, counts, np.random.default_rng(0))
 
-    names, series = drawn[found["by_length"]]
-    assert names == ["2–3", "16–31"]  # noqa: RUF001
+    names, sizes, series = drawn[found["by_length"]]
+    assert names == ["2–3", "16–31"] and sizes == [3, 2]  # noqa: RUF001
     assert series["this model"].mean == (1.0, 0.0)
     assert series["the most popular items"].mean == (0.0, 0.5)
-    names, series = drawn[found["by_popularity"]]
-    assert names == ["0", "1"] and series["this model"].mean == (1.0, 0.5)
+    names, sizes, series = drawn[found["by_popularity"]]
+    assert names == ["0", "1"] and sizes == [1, 4] and series["this model"].mean == (1.0, 0.5)
 
     xs, ys = found["by_cutoff"]["this model"]
     assert list(xs) == list(range(1, 11))
