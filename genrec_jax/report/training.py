@@ -17,8 +17,8 @@ _CHARTS = {  # caption: what a name begins with
         "train/code",
         "train/backward",
     ),
-    "On validation users": ("valid/recall@10", "valid/ndcg@10"),
-    "Share of items with an ID of their own": ("tokenizer/unique_before",),
+    "Recall@10 and NDCG@10 on validation users": ("valid/recall@10", "valid/ndcg@10"),
+    "Different IDs for each item, before each gets its own": ("tokenizer/unique_before",),
 }
 
 

@@ -79,7 +79,7 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
         stages=_stages(folder, tokenizer, finished.metrics),
         tokenizer=None if tokenizer is None else _health(tokenizer),
         settings={key: json.dumps(value) for key, value in files.flatten(finished.config).items()},
-        counts={"users": len(samples), "shown": len(shown), "recommended": _NUM_RECOMMENDED},
+        counts={"users": len(samples), "shown": len(shown)},
         data=data,
     ).encode()
     files.write_atomically(workdir / "report.html", content)

@@ -17,7 +17,10 @@ def test_curves_and_figures_of_a_stage(tmp_path):
 
     metrics = {"time/seconds": 1234.4, "train/best_step": 20, "model/num_parameters": 1000}
     stage = training.stage("The model", tmp_path, metrics)
-    assert list(stage.charts) == ["The loss of a batch, and its parts", "On validation users"]
+    assert list(stage.charts) == [
+        "The loss of a batch, and its parts",
+        "Recall@10 and NDCG@10 on validation users",
+    ]
     assert stage.figures == {
         "steps": "20",
         "steps a second, the median": "6",

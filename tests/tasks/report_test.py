@@ -16,7 +16,6 @@ from tests.tasks.recommend_test import NUM_EVALUATED, train
 from tests.tasks.recommend_test import run as recommend
 
 pytestmark = pytest.mark.once
-NUM_USERS = 40
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +33,7 @@ def write(folder, workdir, **settings):
 def page(trained, tmp_path_factory):
     """Returns the file and what the stage says of it."""
     workdir = tmp_path_factory.mktemp("page")
-    return workdir / "report.html", write(trained[1], workdir, num_users=NUM_USERS)
+    return workdir / "report.html", write(trained[1], workdir, num_users=0)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +72,7 @@ def test_users_are_those_of_the_test(trained, data, tmp_path):
     ids = data["items"]["ids"]
     assert ids == meta["item_ids"] and data["items"]["titles"] == meta["titles"]
     assert data["items"]["codes"] == arrays["semantic_ids"].tolist()
-    assert len({user["id"] for user in data["users"]}) == NUM_USERS
+    assert len({user["id"] for user in data["users"]}) == NUM_EVALUATED
     lines = (trained[0] / "sequences.txt").read_text().splitlines()
     histories = {user: items for user, *items in map(str.split, lines)}
     for user in data["users"]:
@@ -101,10 +100,11 @@ def test_neighbours_are_other_items(data):
         assert len(set(near)) == 10 and item not in near
 
 
-def test_few_items_are_those_that_are_needed(trained, tmp_path):
+def test_a_user_is_drawn_and_few_items_are_those_that_are_needed(trained, tmp_path):
     metrics = write(trained[1], tmp_path, num_users=1, num_items=5)
     assert 20 <= metrics["page/num_items"] < 60 and metrics["page/num_users"] == 1
-    assert write(trained[1], tmp_path, num_users=0)["page/num_users"] == NUM_EVALUATED
+    text = read([tmp_path / "report.html"])
+    assert "among the items of this page" in text and "1 of the 120 test users, drawn" in text
 
 
 def test_titles_cannot_become_code():
@@ -174,7 +174,7 @@ def test_clicking_through_users(tab, data):
     tab.get_by_text(f"of user {users[-1]['id']},").wait_for()
 
     hits = [user for user in users if user["target"] in user["items"]]
-    assert 0 < len(hits) < NUM_USERS
+    assert 0 < len(hits) < NUM_EVALUATED
     tab.get_by_label("Which users").select_option("hits")
     tab.get_by_text(f"of user {hits[0]['id']},").wait_for()
     assert tab.locator("#user-choice option").count() == len(hits)
@@ -204,6 +204,7 @@ def test_clicking_through_items(tab, data):
     tab.locator("#item h3").first.get_by_text(items["titles"][7], exact=True).wait_for()
 
 
+@pytest.mark.parametrize("tab", [1280], indirect=True)
 def test_addresses(tab, page, data):
     user, item = data["users"][-1]["id"], data["items"]["ids"][3]
     first = f"of user {data['users'][0]['id']},"
@@ -225,6 +226,7 @@ def test_addresses(tab, page, data):
     tab.get_by_text(first).wait_for()
 
 
+@pytest.mark.parametrize("tab", [1280], indirect=True)
 def test_finding_items(tab, data):
     search, count = tab.get_by_label("Find an item"), tab.locator("#item-count")
     search.fill("no such item")
