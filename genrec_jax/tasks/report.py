@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import genrec_jax
-from genrec_jax import checkpoint, checks, files, pictures
+from genrec_jax import checkpoint, checks, files, hub, pictures
 from genrec_jax.data import corpus as corpus_lib
 from genrec_jax.data import inspection
 from genrec_jax.data.corpus import Corpus, Samples
@@ -36,6 +36,11 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
     checks.at_least(config, _MINIMA)
     if not config.run:
         raise UserError("no --config.run: give the folder of a finished run of a recommender")
+    if hub.is_name(config.run):
+        raise UserError(
+            f"--config.run={config.run} is on the hub, which has no histories and ranks of users: "
+            "give the folder of a run"
+        )
     folder = pathlib.Path(config.run)
     trained = Recommender.load(folder)
     finished = summary.load(folder)
@@ -95,7 +100,13 @@ def _tokenizer_folder(folder: pathlib.Path, settings: Mapping[str, Any]) -> path
     """Returns where the tokenizer of a run is, None if it has none."""
     if "tokenizer" not in settings:
         return None
-    return pathlib.Path(settings["tokenizer"] or folder / "tokenizer")
+    tokenizer = pathlib.Path(settings["tokenizer"] or folder / "tokenizer")
+    if not (tokenizer / "metrics.json").is_file():
+        raise UserError(
+            f"no finished tokenizer run in {tokenizer}, from which {folder} has its IDs: "
+            "metrics.json is missing; put it back"
+        )
+    return tokenizer
 
 
 def _search(trained: Recommender, corpus: Corpus, samples: Samples) -> explorer.Found:

@@ -11,6 +11,7 @@ import pytest
 from configs import report as config_file
 from genrec_jax import checkpoint
 from genrec_jax.errors import UserError
+from genrec_jax.report import explorer
 from genrec_jax.tasks import report
 from tests.tasks.recommend_test import NUM_EVALUATED, train
 from tests.tasks.recommend_test import run as recommend
@@ -100,9 +101,11 @@ def test_neighbours_are_other_items(data):
         assert len(set(near)) == 10 and item not in near
 
 
-def test_a_user_is_drawn_and_few_items_are_those_that_are_needed(trained, tmp_path):
+def test_a_user_is_drawn_and_few_items_are_those_that_are_needed(trained, tmp_path, monkeypatch):
+    found = explorer.Found([np.arange(10)], None, None, None)
+    monkeypatch.setattr(report, "_search", lambda *_: found)
     metrics = write(trained[1], tmp_path, num_users=1, num_items=5)
-    assert 20 <= metrics["page/num_items"] < 60 and metrics["page/num_users"] == 1
+    assert 10 <= metrics["page/num_items"] <= 17 and metrics["page/num_users"] == 1
     text = read([tmp_path / "report.html"])
     assert "among the items of this page" in text and "1 of the 120 test users, drawn" in text
 
@@ -118,7 +121,7 @@ def test_titles_cannot_become_code():
     "change, message",
     [
         (lambda folder: (folder / "ranks.parquet").unlink(), r"ranks.parquet is missing"),
-        (lambda folder: shutil.rmtree(folder / "tokenizer"), r"tokenizer"),
+        (lambda folder: (folder / "tokenizer/metrics.json").unlink(), r"no finished tokenizer"),
     ],
 )
 def test_what_is_missing_is_named(trained, tmp_path, change, message):
@@ -128,8 +131,13 @@ def test_what_is_missing_is_named(trained, tmp_path, change, message):
     with pytest.raises(UserError, match=message):
         write(folder, tmp_path)
     assert not (tmp_path / "report.html").exists()
+
+
+def test_runs_that_have_no_page(tmp_path):
     with pytest.raises(UserError, match=r"no --config\.run"):
         write("", tmp_path)
+    with pytest.raises(UserError, match=r"is on the hub"):
+        write("hf://somebody/shop", tmp_path)
 
 
 @pytest.fixture(scope="module")
