@@ -25,8 +25,9 @@ def prefixes(levels: Sequence[Beams]) -> list[np.ndarray]:
 def report(levels: Sequence[Beams], targets: np.ndarray) -> list[dict[str, float]]:
     """Returns for each level what its beams have of the targets' IDs [B, Q].
 
-    `kept` is the share of examples whose true prefix is a beam, `first` of those where it is the
-    best one, and `mass` the mean over examples of the probability that all beams have together.
+    `kept` is the share of examples whose true prefix is a beam, `first` the share of all examples
+    whose true prefix is the best one, and `mass` the mean over examples of the probability that all
+    beams have together.
     """
     rows = []
     for level, (beams, codes) in enumerate(zip(levels, prefixes(levels), strict=True)):

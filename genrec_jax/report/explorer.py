@@ -13,6 +13,7 @@ from genrec_jax.decoding.beam_search import Beams
 from genrec_jax.evaluators import semantic_ids as evaluator
 
 _DIGITS = 4  # of log-probabilities
+_LONGEST = 300  # letters of a title, which may be a whole text where items have no titles
 
 
 class Found(NamedTuple):
@@ -58,7 +59,7 @@ def items(
     labels = evaluator.category_labels(corpus.categories)
     return {
         "ids": [corpus.item_ids[item] for item in chosen],
-        "titles": [corpus.titles[item] for item in chosen],
+        "titles": [_short(corpus.titles[item]) for item in chosen],
         "categories": [labels[item] or "" for item in chosen],
         "counts": counts[chosen].tolist(),
         "codes": None if semantic_ids is None else semantic_ids[chosen].tolist(),
@@ -100,6 +101,10 @@ def _beams(level: Beams, row: int) -> list[tuple[int, int, float]]:
     return list(
         zip(*(field.tolist() for field in fields), _rounded(level.scores[row][there]), strict=True)
     )
+
+
+def _short(title: str) -> str:
+    return title if len(title) <= _LONGEST else f"{title[: _LONGEST - 1].rstrip()}…"
 
 
 def _rounded(scores: Sequence[float]) -> list[float]:

@@ -172,7 +172,8 @@ function byCode(among, level) {
   const groups = new Map();
   for (const item of among) {
     const code = items.codes[item][level];
-    groups.set(code, [...(groups.get(code) || []), item]);
+    if (!groups.has(code)) groups.set(code, []);
+    groups.get(code).push(item);
   }
   return [...groups].sort(([a], [b]) => a - b);
 }

@@ -165,8 +165,8 @@ def _data_charts(corpus: Corpus) -> dict[str, str]:
     lengths = inspection.histogram(inspection.lengths(corpus))
     popularity = inspection.histogram(inspection.popularity(corpus))
     return {
-        "lengths": charts.histogram(lengths, x="items that a user had", y="users"),
-        "popularity": charts.histogram(popularity, x="users who had an item", y="items"),
+        "lengths": charts.histogram(lengths, x="events of a user", y="users"),
+        "popularity": charts.histogram(popularity, x="events of an item", y="items"),
     }
 
 
