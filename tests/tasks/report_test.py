@@ -12,7 +12,7 @@ from configs import report as config_file
 from genrec_jax import checkpoint
 from genrec_jax.errors import UserError
 from genrec_jax.report import explorer
-from genrec_jax.tasks import report
+from genrec_jax.tasks import report, summary
 from tests.tasks.recommend_test import NUM_EVALUATED, train
 from tests.tasks.recommend_test import run as recommend
 
@@ -58,6 +58,8 @@ def test_the_page_stands_alone(page):
 
 def test_it_says_what_the_run_measured(trained, page):
     text, metrics = read(page), trained[2]
+    knn = metrics["baseline/itemknn/test/recall@10"]
+    assert f"(item-kNN) for {100 * knn:.1f}%" in text and "the last item" in text
     assert f"<b>{100 * metrics['test/recall@10']:.1f}%</b>" in text
     for prefix in ("test", "test_new", "baseline/itemknn/test", "baseline/popularity/test_new"):
         for name in ("recall@5", "ndcg@5", "recall@10", "ndcg@10"):
@@ -104,10 +106,14 @@ def test_neighbours_are_other_items(data):
 def test_a_user_is_drawn_and_few_items_are_those_that_are_needed(trained, tmp_path, monkeypatch):
     found = explorer.Found([np.arange(10)], None, None, None)
     monkeypatch.setattr(report, "_search", lambda *_: found)
+    finished = summary.load(trained[1])
+    finished.config["data"]["split"], finished.config["eval"]["unseen_share"] = "temporal", 0.3
+    monkeypatch.setattr(summary, "load", lambda _: finished)
     metrics = write(trained[1], tmp_path, num_users=1, num_items=5)
     assert 10 <= metrics["page/num_items"] <= 17 and metrics["page/num_users"] == 1
     text = read([tmp_path / "report.html"])
     assert "among the items of this page" in text and "1 of the 120 test users, drawn" in text
+    assert "first item of the test period" in text and "of the first r places 30.0%" in text
 
 
 def test_titles_cannot_become_code():
