@@ -112,8 +112,8 @@ def clusters(dataset: str, smoke: bool) -> ConfigDict:
 def embedder(smoke: bool) -> ConfigDict:
     """Returns how items become vectors."""
     config = ConfigDict()
-    # One of "lsa", "minilm", "sentence_t5", "collaborative" and "precomputed", or several, with
-    # commas between, side by side.
+    # One of "lsa", "minilm", "sentence_t5", "collaborative", "precomputed" and "categories", or
+    # several, with commas between, side by side.
     config.name = "lsa,collaborative"
     config.weights = ()  # of several: their shares of the squared distances; empty for equal ones
     config.dim = 64 if smoke else 128  # of `lsa`: of what many texts share

@@ -24,7 +24,7 @@ from genrec_jax.data import embedding_files, sentence_encoders
 from genrec_jax.data.corpus import Corpus
 from genrec_jax.errors import UserError
 
-NAMES = ("lsa", "minilm", "sentence_t5", "collaborative", "precomputed")
+NAMES = ("lsa", "minilm", "sentence_t5", "collaborative", "precomputed", "categories")
 _IN_PARTS = ("minilm", "sentence_t5")  # which take long, and go on where they were
 _VERSION = 2  # raise it when an embedder changes what it returns
 _PROJECTION_DENSITY = 1 / 8  # of lsa's remainder: how much of a word's direction is not zero
@@ -45,22 +45,24 @@ def embed(
     Args:
         corpus: the catalogue, and for `collaborative` the histories.
         directory: the cache; any number of runs may share it.
-        name: one of `NAMES`, or several with commas between, whose vectors stand side by side.
-        weights: of several, each one's share of the squared distances; empty for equal shares.
+        name: one of `NAMES`, or several with commas between, whose vectors stand side by side,
+            those of `categories` last and as they are.
+        weights: of several others, each one's share of the squared distances; empty for equal ones.
         num_fitted: how many of the items, the first ones, everything is fitted to; None for all.
             The others, which are added later, are described in the same space.
         **settings: the other arguments of `_embed`.
     """
     names = split_names(name)
-    if weights and len(names) == 1:
+    weighted = [word for word in names if word != "categories"]
+    if weights and len(weighted) < 2:
         raise UserError(
             f"--config.embedder.weights={weights} is for several embedders, not for {name} alone: "
             "leave it out"
         )
-    if len(weights) not in (0, len(names)) or any(weight <= 0 for weight in weights):
+    if len(weights) not in (0, len(weighted)) or any(weight <= 0 for weight in weights):
         raise UserError(
             f"--config.embedder.weights={weights} must be a number above 0 for each of "
-            f"{', '.join(names)}, or () for equal ones"
+            f"{', '.join(weighted)}, or () for equal ones"
         )
     if settings["path"] and "precomputed" not in names:
         raise UserError(
@@ -68,17 +70,19 @@ def embed(
             f"not {name}: give that name, or leave out the path"
         )
     num_fitted = corpus.num_items if num_fitted is None else num_fitted
-    parts = [
-        distributed.first_before_others(
+    parts = {
+        name: distributed.first_before_others(
             functools.partial(
                 _embed, corpus, directory, name=name, num_fitted=num_fitted, **settings
             )
         )
         for name in names
-    ]
-    if len(parts) == 1:
-        return parts[0]
-    return _side_by_side(parts, weights or (1.0,) * len(parts), num_fitted)
+    }
+    flags = [parts.pop("categories")] if "categories" in parts else []
+    others = list(parts.values())
+    if len(others) > 1:
+        others = [_side_by_side(others, weights or (1.0,) * len(others), num_fitted)]
+    return np.concatenate([*others, *flags], axis=1)
 
 
 def split_names(name: str) -> list[str]:
@@ -112,13 +116,14 @@ def _embed(
 
     Args:
         corpus, directory, num_fitted: see `embed`.
-        name: `lsa` or `collaborative`, the functions below, `minilm` or `sentence_t5`, those of
-            `sentence_encoders`, or `precomputed`.
+        name: `lsa`, `collaborative` or `categories`, the functions below, `minilm` or
+            `sentence_t5`, those of `sentence_encoders`, or `precomputed`.
         dim, remainder_dim: the widths of `lsa`, whose E is their sum.
         collaborative_dim: the width of `collaborative`.
         model: of `sentence_t5`.
         path: the file of `precomputed`, as `embedding_files` describes it.
-        standardize: shift and scale each dimension to mean 0 and standard deviation 1.
+        standardize: shift and scale each dimension to mean 0 and standard deviation 1, but not
+            those of `categories`.
         seed: of `lsa` and `collaborative`.
     """
     hashed = {"embedder": name, "standardize": standardize, "version": _VERSION}
@@ -138,6 +143,10 @@ def _embed(
         hashed |= {"dim": collaborative_dim, "seed": seed}
         hashed |= {"training": corpus_lib.training_fingerprint(corpus)}
         compute = functools.partial(collaborative, corpus, collaborative_dim, seed)
+    elif name == "categories":
+        text = json.dumps(corpus.categories)  # which the catalogue's fingerprint does not see
+        hashed |= {"categories_sha256": hashlib.sha256(text.encode()).hexdigest()}
+        compute = functools.partial(categories, corpus.categories, num_fitted)
     else:
         hashed |= {"file_sha256": embedding_files.checksum(path)}
         compute = functools.partial(embedding_files.read, path, corpus.item_ids)
@@ -149,7 +158,7 @@ def _embed(
 
     parts = array_path.with_suffix(".parts")
     embeddings = compute(parts) if name in _IN_PARTS else compute()
-    if standardize:
+    if standardize and name != "categories":
         embeddings = _standardize(embeddings, num_fitted)
     _write_cache(array_path, embeddings, hashed)
     shutil.rmtree(parts, ignore_errors=True)
@@ -228,6 +237,27 @@ def collaborative(corpus: Corpus, dim: int, seed: int) -> np.ndarray:
         _log.warning("collaborative: %d dimensions instead of %d: there are no more", width, dim)
     svd = TruncatedSVD(width, random_state=seed)
     return svd.fit_transform((per_item @ had @ per_user).tocsr()).astype(np.float32)
+
+
+def categories(paths: list[tuple[str, ...]], num_fitted: int) -> np.ndarray:
+    """Returns which categories each item has: the genres of a movie, or the path of a product.
+
+    Args:
+        paths: I of them, of any number of names.
+        num_fitted: how many of the items have the names that count.
+
+    Returns:
+        [I, E] float32 of 0 and 1, with a column for each name, in the order of the alphabet.
+    """
+    columns = {name: column for column, name in enumerate(sorted(set().union(*paths[:num_fitted])))}
+    if not columns:
+        raise UserError(
+            "embedder categories: no item has any: choose another --config.embedder.name"
+        )
+    flags = np.zeros((len(paths), len(columns)), np.float32)
+    for row, path in zip(flags, paths, strict=True):
+        row[[columns[name] for name in path if name in columns]] = 1
+    return flags
 
 
 def _standardize(embeddings: np.ndarray, num_fitted: int) -> np.ndarray:

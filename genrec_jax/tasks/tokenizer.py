@@ -329,7 +329,7 @@ def _check_categorical(embeddings: np.ndarray, num_categorical: int) -> None:
         raise UserError(
             f"--config.model.num_categorical={num_categorical}: so many of the {width} columns of "
             "the embeddings, the last ones, must be 0 or 1, and others before them: give such ones "
-            "by --config.embedder.name=precomputed and --config.embedder.standardize=False"
+            "by --config.embedder.name=lsa,categories, or =precomputed with .standardize=False"
         )
 
 

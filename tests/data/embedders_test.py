@@ -1,6 +1,7 @@
 """Embeddings and their cache."""
 
 import concurrent.futures
+import dataclasses
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -118,6 +119,28 @@ def test_embedders_side_by_side_share_the_distances(tmp_path, weights, shares, s
     np.testing.assert_allclose(ratio, ratio[0, 0], rtol=1e-5)
 
 
+def with_genres(*genres):
+    genres = [*genres, *[()] * (10 - len(genres))]
+    return dataclasses.replace(make(texts=TEXTS), categories=genres)
+
+
+def test_categories_stand_last_as_zeros_and_ones(tmp_path):
+    corpus = with_genres(("War", "Drama"), ("Comedy",), (), ("Drama", "Drama"))
+    alone = embedders.embed(corpus, tmp_path, **SETTINGS | {"name": "categories"})
+    assert alone[:4].tolist() == [[0, 1, 1], [1, 0, 0], [0, 0, 0], [0, 1, 0]]  # comedy, drama, war
+    texts = embedders.embed(corpus, tmp_path, **SETTINGS)
+    both = embedders.embed(corpus, tmp_path, **SETTINGS | {"name": "categories,lsa"})
+    np.testing.assert_array_equal(both, np.concatenate([texts, alone], axis=1))
+    three = SETTINGS | {"name": "lsa,categories,collaborative", "weights": (3, 1)}
+    np.testing.assert_array_equal(embedders.embed(corpus, tmp_path, **three)[:, -3:], alone)
+    later = embedders.embed(corpus, tmp_path, num_fitted=1, **SETTINGS | {"name": "categories"})
+    assert later[:4].tolist() == [[1, 1], [0, 0], [0, 0], [1, 0]]  # drama, war
+    other = with_genres(("Comedy",))
+    assert embedders.embed(other, tmp_path, **SETTINGS | {"name": "categories"}).shape == (10, 1)
+    with pytest.raises(UserError, match="embedder categories: no item has any: choose another"):
+        embedders.embed(with_genres(), tmp_path, **SETTINGS | {"name": "categories"})
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [
@@ -128,6 +151,10 @@ def test_embedders_side_by_side_share_the_distances(tmp_path, weights, shares, s
         (
             {"name": "lsa,collaborative", "weights": (1, 0)},
             "above 0 for each of lsa, collaborative",
+        ),
+        (
+            {"name": "lsa,categories", "weights": (1, 1)},
+            "is for several embedders, not for lsa,cat",
         ),
         ({"name": "lsa,lsa"}, "embedder.name=lsa,lsa names an embedder twice"),
         ({"name": ""}, "unknown embedder ''"),
