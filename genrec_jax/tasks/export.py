@@ -118,7 +118,7 @@ def _write_parameters(
     arrays, _ = checkpoint.load_export(directory, ["state"])
     leaves, _ = jax.tree_util.tree_flatten_with_path(arrays["state"]["params"])
     tensors = {sharding.name(path): np.ascontiguousarray(leaf) for path, leaf in leaves}
-    about = {"format": "np", "config": json.dumps(meta["config"])}
+    about = {"format": "np", "config": json.dumps(hub.without_places(meta["config"]))}
     if "level_sizes" in meta:
         about["level_sizes"] = json.dumps(meta["level_sizes"])
     data = safetensors.numpy.save(tensors, about)

@@ -83,7 +83,10 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
         beams=_beams(corpus, shown, found, semantic_ids),
         stages=_stages(folder, tokenizer, finished.metrics),
         tokenizer=None if tokenizer is None else _health(tokenizer),
-        settings={key: json.dumps(value) for key, value in files.flatten(finished.config).items()},
+        settings={  # the page may go elsewhere
+            key: json.dumps(value)
+            for key, value in files.flatten(hub.without_places(finished.config)).items()
+        },
         counts={"users": len(samples), "shown": len(shown)},
         data=data,
     ).encode()

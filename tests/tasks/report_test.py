@@ -66,6 +66,8 @@ def test_it_says_what_the_run_measured(trained, page):
             assert f"<td>{metrics[f'{prefix}/{name}']:.4f}<br>" in text
     assert text.count('<img src="data:image/') == 11
     assert f"<td>{metrics['model/num_parameters']:,}</td>" in text
+    assert "<td>model.num_heads</td><td>2</td>" in text
+    assert str(trained[0]) not in text  # nor any other place of this machine
 
 
 def test_users_are_those_of_the_test(trained, data, tmp_path):
