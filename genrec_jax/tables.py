@@ -13,6 +13,7 @@ import rich.table
 _NUMBERED = re.compile(r"((?:.+/)?\w+_\d+)/([^/]+)")
 _NUM_GROUPS, _NUM_TITLES = 5, 3  # of the collisions
 _NUM_ARRAYS = 20  # of a plan
+_NUM_LATEST = 20  # of a history
 _BAR_WIDTH = 40  # characters
 _COLUMNS = ("recall@5", "ndcg@5", "recall@10", "ndcg@10")  # fit into 80 characters
 
@@ -262,7 +263,7 @@ def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def print_examples(examples: list[dict]) -> None:
-    """Prints what is recommended to a few users, beside their histories."""
+    """Prints what is recommended to a few users, beside the ends of their histories."""
     console = rich.console.Console()
     for example in examples:
         next_item = f", whose next item was: {example['target']}" if "target" in example else ""
@@ -274,8 +275,10 @@ def print_examples(examples: list[dict]) -> None:
             box=rich.box.SIMPLE_HEAD,
             expand=True,
         )
-        sides = example["history"], example["recommended"]
-        for row in itertools.zip_longest(*sides, fillvalue=""):
+        history, recommended = example["history"], example["recommended"]
+        num_before = max(len(history) - _NUM_LATEST, 0)
+        history = [f"({num_before} before)"] * bool(num_before) + history[num_before:]
+        for row in itertools.zip_longest(history, recommended, fillvalue=""):
             table.add_row(*map(rich.markup.escape, row))
         console.print(table)
 

@@ -82,6 +82,13 @@ def test_examples_show_titles_side_by_side(capsys, monkeypatch):
     assert max(map(len, lines)) <= 80
 
 
+def test_of_a_long_history_the_latest_are_shown(capsys, monkeypatch):
+    example = {"user_id": "u", "history": [f"i{n}" for n in range(203)], "recommended": ["Soap"]}
+    lines = printed(capsys, monkeypatch, tables.print_examples, [example])
+    rows = [line.split()[0] for line in lines if line.strip()][3:]
+    assert rows == ["(183", *(f"i{n}" for n in range(183, 203))]
+
+
 def test_examples_without_a_target(capsys, monkeypatch):
     example = {"user_id": "u[1]", "history": [], "recommended": ["Soap"]}
     lines = printed(capsys, monkeypatch, tables.print_examples, [example])
