@@ -37,11 +37,13 @@ def test_only_the_export_is_fetched(hub, tmp_path):
     assert not hub.private
 
 
-def test_a_revision(hub, tmp_path):
+def test_a_revision(hub, tmp_path, caplog):
     push(tmp_path / "run", export__a="old", README="old", notes="mine")
     push(tmp_path / "other", export__b="new", README="new")
     _, old, new = hub.names("me/run")
-    assert (hub_lib.folder("hf://me/run") / "export/b").read_text() == "new"
+    with caplog.at_level("INFO", "genrec_jax"):
+        assert (hub_lib.folder("hf://me/run") / "export/b").read_text() == "new"
+    assert caplog.messages == [f"hf://me/run: commit {new}"]
     assert (hub_lib.folder(f"hf://me/run@{old}") / "export/a").read_text() == "old"
     # Nothing stays that a run consists of, and all else does.
     assert set(hub.repos["me/run"][2]) == {"export/b", "export/digests.json", "README", "notes"}
@@ -66,21 +68,43 @@ def test_what_is_damaged(hub, tmp_path, name):
     assert f"{name} is damaged): name another, or delete {tmp_path}/hf_home/hub/models" in message
 
 
-def test_what_is_no_run(hub, tmp_path):
-    push(tmp_path / "run", weights="", README="A model of something else")
-    with pytest.raises(
-        UserError, match=r"hf://me/run is no whole .*export/digests.json is missing"
-    ):
-        hub_lib.folder("hf://me/run")
+def test_of_what_is_no_run_nothing_is_fetched(hub, tmp_path):
+    (tmp_path / "model/export").mkdir(parents=True)
+    (tmp_path / "model/export/model.onnx").write_text("gigabytes")
+    hub_lib.push(tmp_path / "model", "me/model", private=False)
+    with pytest.raises(UserError, match=r"hf://me/model is no run of genrec_jax \(it has no expor"):
+        hub_lib.folder("hf://me/model")
+    assert not list((tmp_path / "hf_home").rglob("model.onnx"))
 
 
 def test_what_is_not_there(hub, tmp_path):
     push(tmp_path / "run", export__a="1")
     remedy = r".*: check the name, the network, and who you are to the hub \(`hf auth login`, or HF"
-    for name in ("hf://me/no", "hf://me/run@no", "hf://me run", "hf://"):
+    for name in ("hf://me/no", "hf://me/run@no", "hf://me/--"):
         with pytest.raises(UserError, match=name + ": " + remedy) as error:
             hub_lib.folder(name)
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["hf://", "hf://run", "hf://me/run@", "hf://me/run/export"])
+def test_malformed_names(name):
+    with pytest.raises(UserError, match=f"{name} is no run on the hub: write hf://USER/NAME"):
+        hub_lib.folder(name)
+
+
+def test_another_page_in_its_place(hub, monkeypatch):
+    monkeypatch.setattr(hub, "answer", lambda *_: (200, b"<html>Log in</html>", {}))
+    with pytest.raises(UserError, match=r"hf://me/run: .*: check the name, the network"):
+        hub_lib.folder("hf://me/run")
+
+
+def test_bars_are_for_terminals(hub, tmp_path, capsys):
+    push(tmp_path / "run", export__a="1")
+    hub_lib.folder("hf://me/run")
+    assert capsys.readouterr().err == ""
+    from huggingface_hub import utils
+
+    assert not utils.are_progress_bars_disabled()  # for others who use it
 
 
 def test_who_may_not_push(hub, tmp_path, monkeypatch):
