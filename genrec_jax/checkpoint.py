@@ -22,7 +22,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from genrec_jax import files, sharding
+from genrec_jax import files, hub, sharding
 from genrec_jax.errors import UserError
 
 _policies = ocp.checkpoint_managers
@@ -186,9 +186,10 @@ def load_export(
             host reads more of it than its devices need.
 
     Raises:
-        UserError: if there is no export in `workdir`, a file of it is missing or not what was
-            written, or it is of a stage that has no such arrays.
+        UserError: if there is no export in `workdir`, it is a name on the hub, a file is missing
+            or not what was written, or it is of a stage that has no such arrays.
     """
+    hub.check_folder(workdir)
     path = _export_path(workdir)
     names = list(names)
     there = _check_whole(workdir, path)

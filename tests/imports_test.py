@@ -27,11 +27,11 @@ decoding.reserve
 models.layers models.rqvae models.fsq models.transformer models.encoder_decoder models.sasrec
 models.hybrid
 tokenizers.codecs
-sharding optimizer checkpoint trackers telemetry roofline hlo profiling
+sharding optimizer hub checkpoint trackers telemetry roofline hlo profiling
 evaluators.tokenizer evaluators.searchers evaluators.retrieval evaluators.baselines
 evaluators.semantic_ids evaluators.beams
 train_step train plan tokenizers.neural tokenizers.clustering workdir tables pictures
-hub recommender ranking
+recommender ranking
 report.charts report.quality report.training report.explorer report.page
 tasks.prepare tasks.inspect tasks.embed tasks.tokenizer tasks.add_items tasks.tokenizer_report
 tasks.retrieval tasks.sasrec tasks.hybrid tasks.from_pytorch tasks.recommend tasks.summary

@@ -68,7 +68,7 @@ def _write_function(config, directory: pathlib.Path, workdir: pathlib.Path) -> N
         )
     if trained.config["eval"].get("unseen_share"):
         raise UserError(
-            f"{directory} reserves places for unseen items (eval.unseen_share), which is done "
+            f"{config.run} reserves places for unseen items (eval.unseen_share), which is done "
             "outside of the model: only runs that do not can be exported"
         )
     k = min(config.k, len(trained.item_ids))

@@ -67,7 +67,7 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
     try:
         _write(config, folder)
         address = hub.push(folder, config.repo, private=config.private)
-    except UserError:
+    except BaseException:
         shutil.rmtree(folder)
         raise
     _log.info("pushed to %s", address)
@@ -83,7 +83,8 @@ def _check(config) -> None:
     """Refuses what would only fail later, before anything is written."""
     if not config.run:
         raise UserError("no --config.run: give the folder of a finished run")
-    if config.repo.count("/") != 1:
+    hub.check_folder(config.run)
+    if not hub.is_repo(config.repo):
         raise UserError(f"--config.repo={config.repo!r} must be USER/NAME")
     if not (pathlib.Path(config.run) / "metrics.json").is_file():
         raise UserError(

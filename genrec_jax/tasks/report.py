@@ -36,11 +36,7 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
     checks.at_least(config, _MINIMA)
     if not config.run:
         raise UserError("no --config.run: give the folder of a finished run of a recommender")
-    if hub.is_name(config.run):
-        raise UserError(
-            f"--config.run={config.run} is on the hub, which has no histories and ranks of users: "
-            "give the folder of a run"
-        )
+    hub.check_folder(config.run)
     folder = pathlib.Path(config.run)
     trained = Recommender.load(folder)
     finished = summary.load(folder)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from pyarrow import parquet
 
-from genrec_jax import checks, files
+from genrec_jax import checks, files, hub
 from genrec_jax import metrics as metrics_lib
 from genrec_jax.errors import UserError
 from genrec_jax.evaluators.retrieval import CUTOFFS
@@ -38,7 +38,10 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
     `metrics.bootstrap_interval`.
     """
     checks.at_least(config, _MINIMA)
-    folders = [pathlib.Path(name.strip()) for name in config.runs.split(",") if name.strip()]
+    names = [name.strip() for name in config.runs.split(",") if name.strip()]
+    for name in names:
+        hub.check_folder(name)
+    folders = list(map(pathlib.Path, names))
     if not folders:
         raise UserError("no --config.runs: give folders of finished runs, with commas between")
     if len(set(folders)) < len(folders):

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from genrec_jax import checkpoint, checks, files, pictures
+from genrec_jax import checkpoint, checks, files, hub, pictures
 from genrec_jax.data import corpus as corpus_lib
 from genrec_jax.data.corpus import Corpus
 from genrec_jax.errors import UserError
@@ -86,6 +86,7 @@ def _check(config) -> None:
         raise UserError(
             "no --config.run: give the folder of a finished tokenizer run, or of a retrieval run"
         )
+    hub.check_folder(config.run)
 
 
 def _load(directory: pathlib.Path) -> Tokenizer:

@@ -1,9 +1,13 @@
 """A run that is pushed to a hub on this machine and fetched from it recommends the same."""
 
+import errno
+import importlib
 import json
+import os
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from configs import common
 from configs import push_to_hub as config_file
@@ -12,6 +16,7 @@ from genrec_jax import checkpoint, files
 from genrec_jax.errors import UserError
 from genrec_jax.recommender import Recommender
 from genrec_jax.tasks import push_to_hub, recommend
+from genrec_jax.tasks.tokenizer import load_or_make
 from tests.recommender_test import CONFIG, ITEM_IDS, NUM_ITEMS, World
 
 pytestmark = pytest.mark.once
@@ -106,7 +111,9 @@ def test_what_others_load_goes_along(hub, finished, tmp_path):
     [
         ({"run": ""}, "no --config.run: give the folder of a finished run"),
         ({"run": "nowhere"}, "no finished run in nowhere: metrics.json is missing"),
+        ({"run": "hf://me/shop"}, "hf://me/shop is on the hub, where a run has what recomm"),
         ({"repo": "shop"}, "--config.repo='shop' must be USER/NAME"),
+        ({"repo": "me/"}, "--config.repo='me/' must be USER/NAME"),
         (
             {"exported": True, "export_config": {"length": 2}},
             "--config.export_config.length=2 must be at least 3",
@@ -116,6 +123,30 @@ def test_what_others_load_goes_along(hub, finished, tmp_path):
 def test_mistakes_leave_nothing(finished, tmp_path, settings, message):
     with pytest.raises(UserError, match=message):
         push(finished, tmp_path, **settings)
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("stage", ["add_items", "report", "summary", "tokenizer_report"])
+def test_other_stages_take_folders_alone(tmp_path, stage):
+    config = importlib.import_module(f"configs.{stage}").get_config()
+    key = "runs" if stage == "summary" else "run"
+    config[key] = "hf://me/shop"
+    with pytest.raises(UserError, match=r"hf://me/shop is on the hub, where .*: give the folder"):
+        importlib.import_module(f"genrec_jax.tasks.{stage}").run(config, tmp_path)
+
+
+def test_no_tokenizer_is_taken_from_the_hub(tmp_path):
+    with pytest.raises(UserError, match=r"hf://me/shop is on the hub, where .*: give the folder"):
+        load_or_make(ConfigDict({"tokenizer": "hf://me/shop"}), None, tmp_path, tmp_path)
+
+
+def test_a_full_disk_leaves_nothing_half_written(finished, tmp_path, monkeypatch):
+    def fill(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(files, "write_json", fill)  # after the export is written
+    with pytest.raises(OSError, match="No space left"):
+        push(finished, tmp_path)
     assert not any(tmp_path.iterdir())
 
 
