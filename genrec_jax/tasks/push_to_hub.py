@@ -31,7 +31,7 @@ tags:
 # {name}
 
 A recommender of genrec_jax {version}: task `{task}`, config `{config}`, trained on the data set
-`{dataset}` with {num_items:,} items.
+`{dataset}`{edition} with {num_items:,} items.
 {rankings}
 ```python
 from genrec_jax.recommender import Recommender
@@ -48,8 +48,14 @@ _RANKINGS = """
 {table}
 
 `test` ranks the whole catalogue, `test_new` all of it but the user's history, which are different
-questions.
+questions.{words}
 """
+_WORDS = {  # of rankings that not all runs have, by what is in their names
+    "reachable": "`reachable` is the most that any recommender can expect on this generated shop.",
+    "generated": "`generated` ranks by semantic IDs alone, `scored` by the items' scores alone.",
+    "cold": "`test_cold` is of users whose target nobody had in training.",
+    "baseline": "`baseline` is what counting gives: the most popular items, and item-kNN.",
+}
 _EXPORTED = """
 `{folder}/` has what `genrec-jax export` writes, for use without genrec_jax: its `serving.py`
 says how.
@@ -113,15 +119,21 @@ def _write(config, folder: pathlib.Path) -> None:
 
 def _card(config, meta: dict, metrics: dict[str, float]) -> str:
     """Returns the model card."""
-    is_ranked = any(name.endswith("/recall@10") for name in metrics)  # converted runs are not
+    ranked = [name for name in metrics if name.endswith("/recall@10")]  # none if converted
+    words = [text for word, text in _WORDS.items() if any(word in name for name in ranked)]
+    rankings = _RANKINGS.format(
+        table=tables.rankings(metrics), words="".join(f"\n{text}" for text in words)
+    )
+    edition = meta["config"]["data"].get("edition")  # which runs of before do not have
     card = _CARD.format(
         name=config.repo.partition("/")[2],
         version=__version__,
         task=meta["config"]["task"],
         config=meta["config"]["name"],
         dataset=meta["config"]["data"]["dataset"],
+        edition=f" (`{edition}`)" if edition else "",
         num_items=len(meta["item_ids"]),
-        rankings=_RANKINGS.format(table=tables.rankings(metrics)) if is_ranked else "",
+        rankings=rankings if ranked else "",
         repo=config.repo,
         history=json.dumps(meta["item_ids"][:2]),
     )

@@ -26,6 +26,7 @@ METRICS = {
     "test/recall@5": 0.25,
     "test/recall@10": 0.5,
     "test/ndcg@10": 0.375,
+    "baseline/popularity/test/recall@10": 0.25,
 }
 
 
@@ -75,7 +76,19 @@ def test_a_run_goes_to_the_hub_and_back(hub, finished, tmp_path):
     assert "# shop\n" in card and "data set\n`synthetic` with 30 items" in card
     assert "| test | 0.2500 |  | 0.5000 | 0.3750 |" in card
     assert 'Recommender.load("hf://me/shop")' in card and '[["100", "101"]]' in card
-    assert "exported" not in card
+    assert "`baseline` is what counting gives" in card
+    assert not any(word in card for word in ("exported", "`generated`", "`reachable`", "cold"))
+
+
+def test_the_card_names_the_edition_and_explains_the_rankings():
+    config = config_file.get_config()
+    config.repo = "me/movies"
+    data = {"dataset": "movielens", "edition": "ml-1m"}
+    meta = {"config": {"task": "hybrid", "name": "hybrid", "data": data}, "item_ids": ["1"]}
+    card = push_to_hub._card(config, meta, {"scored/test/recall@10": 0, "generated/x/recall@10": 0})
+    assert "`movielens` (`ml-1m`) with 1 items" in card
+    assert "questions.\n`generated` ranks by semantic IDs alone, `scored` by the items'" in card
+    assert "ranking" not in push_to_hub._card(config, meta, {"data/num_items": 1})
 
 
 def test_the_stages_take_its_name(hub, finished, tmp_path, monkeypatch):
