@@ -1,18 +1,25 @@
 """Published data sets, fetched from where their authors have them.
 
-TFDS's download manager fetches and checks them. Its extractor needs TensorFlow, so archives are
-unpacked here.
+TFDS knows the sizes and digests. Its download manager is not used: it waits for ever where a
+server falls silent, cannot be interrupted, and begins again each time; its extractor needs
+TensorFlow.
 """
 
+import gzip
 import logging
 import os
 import pathlib
 import re
-import sys
+import shutil
 import zipfile
+import zlib
 
+import filelock
 import requests
+import rich.console
+import rich.progress
 import tensorflow_datasets as tfds
+import urllib3
 
 from genrec_jax import files
 from genrec_jax.errors import UserError
@@ -44,7 +51,8 @@ _CHECKSUMS = {
         "e4a68655d7386b8f95f2f2424b2ff975dfdd15ffd59e0d864a14dca43e99d6ee",
     ),
 }
-_SECONDS_TO_ANSWER = 20
+_SECONDS_OF_SILENCE = 20  # after which a server is taken to be out of reach
+_BLOCK = 2**20
 _log = logging.getLogger(__name__)
 
 
@@ -69,8 +77,11 @@ def addresses(edition: str) -> list[str]:
 def fetch(edition: str, directory: pathlib.Path) -> pathlib.Path:
     """Returns the folder below `directory` with an edition's files, fetched now if it is not there.
 
-    Beside it is a file .json with the sizes and SHA-256 of what was fetched, which for Amazon's
-    files are what came, as there is nothing to compare them with.
+    What was fetched before an interruption is kept, and fetched no more. Any number of processes
+    may ask at once: one fetches, the others wait.
+
+    Beside the folder is a file .json with the sizes and SHA-256 of what was fetched, which for
+    Amazon's files are what came, as there is nothing to compare them with but their own CRC.
 
     Raises:
         UserError: if an address cannot be reached, or has another file than is known.
@@ -79,62 +90,111 @@ def fetch(edition: str, directory: pathlib.Path) -> pathlib.Path:
     if place.is_dir():
         return place
     sources = addresses(edition)
-    for address in sources:
-        _check_answer(address)
-    with files.folder_aside(directory) as aside:
-        finished = aside / "finished"
+    partial = directory / f".{place.name}.partial"
+    finished = partial / "finished"
+    os.makedirs(directory, exist_ok=True)
+    with _lock(place):
+        if place.is_dir():  # now
+            return place
+        fetched = [_fetch_one(address, sources, partial) for address in sources]
+        shutil.rmtree(finished, ignore_errors=True)  # of an unpacking that was interrupted
         finished.mkdir()
-        fetched = _download(sources, aside)
         contents = {
             address: {"bytes": path.stat().st_size, "sha256": files.sha256(path)}
             for address, path in zip(sources, fetched, strict=True)
         }
-        for address, path in zip(sources, fetched, strict=True):
-            if address.endswith(".zip"):
+        for path in fetched:
+            if path.suffix == ".zip":
                 _unpack(path, finished)
             else:
-                os.rename(path, finished / address.rpartition("/")[2])
+                os.rename(path, finished / path.name)
         files.write_json(place.with_name(f"{place.name}.json"), contents)
         os.rename(finished, place)
+        shutil.rmtree(partial)
     _log.info("%s lies in %s, for --config.data.dir", edition, place)
     return place
 
 
-def _download(sources: list[str], directory: pathlib.Path) -> list[pathlib.Path]:
-    """Returns the paths of the files at the addresses, under names of TFDS's own."""
-    known = {
-        address: tfds.download.checksums.UrlInfo(size, digest, address.rpartition("/")[2])
-        for address, (size, digest) in _CHECKSUMS.items()
-    }
-    tfds.display_progress_bar(sys.stderr.isatty())
-    manager = tfds.download.DownloadManager(download_dir=directory, url_infos=known)
+def _lock(place: pathlib.Path) -> filelock.AcquireReturnProxy:
+    """Returns the lock on a place, for a `with`, after waiting for those who have it."""
+    lock = filelock.FileLock(place.with_name(f".{place.name}.lock"))
     try:
-        return [pathlib.Path(path) for path in manager.download(sources)]
-    except (tfds.download.DownloadError, requests.RequestException) as error:
-        raise _unreachable(" and ".join(sources), error) from error
-    except tfds.download.download_manager.NonMatchingChecksumError as error:
+        return lock.acquire(blocking=False)
+    except filelock.Timeout:
+        _log.info("another process fetches %s: waiting for its end", place)
+        return lock.acquire()
+
+
+def _fetch_one(address: str, sources: list[str], folder: pathlib.Path) -> pathlib.Path:
+    """Returns the path of one of the sources in the folder, whole and as it is known."""
+    path = folder / address.rpartition("/")[2]
+    if path.exists():
+        return path
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        _download(address, partial)
+    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        while error.__context__:  # the system's own words, without what libraries put around them
+            error = error.__context__
+        what = "it" if len(sources) == 1 else " and ".join(sources)
         raise UserError(
-            f"{' and '.join(sources)}: its size or SHA-256 is not that of the file that is known: "
-            "try again, or download it and give its folder by --config.data.dir if it has changed"
+            f"cannot download {address} ({error}): check the edition and the network and give the "
+            f"same command again, which goes on from what came, or download {what} elsewhere, "
+            "unpack what ends in .zip, and give the folder by --config.data.dir"
         ) from error
+    if damage := _damage(address, partial):
+        partial.unlink()
+        raise UserError(
+            f"{address}: {damage}: try again, or download it in a browser and give its folder by "
+            "--config.data.dir if it has changed"
+        )
+    os.rename(partial, path)
+    return path
 
 
-def _check_answer(address: str) -> None:
-    """Raises UserError unless the address answers soon, for TFDS tries ten times, in minutes."""
-    try:
-        with requests.get(address, stream=True, timeout=_SECONDS_TO_ANSWER) as response:
-            response.raise_for_status()
-    except requests.RequestException as error:
-        raise _unreachable(address, error) from error
+def _download(address: str, path: pathlib.Path) -> None:
+    """Writes to the file what is at an address, or only the rest of it if the server gives that."""
+    there = path.stat().st_size if path.exists() else 0
+    asked = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={there}-"} if there else {})
+    console = rich.console.Console(stderr=True)
+    columns = *rich.progress.Progress.get_default_columns(), rich.progress.DownloadColumn()
+    with requests.get(address, headers=asked, stream=True, timeout=_SECONDS_OF_SILENCE) as response:
+        if response.status_code == requests.codes.requested_range_not_satisfiable:
+            return  # all of it is there
+        response.raise_for_status()
+        path.parent.mkdir(exist_ok=True)
+        if response.status_code != requests.codes.partial_content:
+            there = 0
+        size = response.headers.get("Content-Length")
+        with (
+            path.open("ab" if there else "wb") as file,
+            rich.progress.Progress(
+                *columns, console=console, disable=not console.is_terminal
+            ) as progress,
+        ):
+            task = progress.add_task(
+                path.stem, total=int(size) + there if size else None, completed=there
+            )
+            # As it comes: some servers call .gz an encoding, which would be undone.
+            for block in response.raw.stream(_BLOCK, decode_content=False):
+                file.write(block)
+                progress.advance(task, len(block))
 
 
-def _unreachable(address: str, error: Exception) -> UserError:
-    while error.__context__:  # the system's own words, without what libraries put around them
-        error = error.__context__
-    return UserError(
-        f"cannot download {address} ({error}): download it where there is a network, unpack it if "
-        "it ends in .zip, and give the folder by --config.data.dir"
-    )
+def _damage(address: str, path: pathlib.Path) -> str | None:
+    """Returns what is wrong with a file that was fetched, None if nothing is known to be."""
+    known = tfds.download.checksums.get_all_url_infos().get(address)
+    known = _CHECKSUMS.get(address) or (known and (known.size, known.checksum))
+    if known and known != (path.stat().st_size, files.sha256(path)):
+        return "its size or SHA-256 is not that of the file that is known"
+    if address.endswith(".gz"):
+        try:
+            with gzip.open(path) as file:
+                while file.read(_BLOCK):
+                    pass
+        except (OSError, EOFError, zlib.error) as error:
+            return f"what came is no whole gzip file ({error})"
+    return None
 
 
 def _unpack(path: pathlib.Path, folder: pathlib.Path) -> None:

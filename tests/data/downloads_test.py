@@ -1,11 +1,13 @@
 """Downloads, from a server on this machine."""
 
+import concurrent.futures
 import contextlib
 import functools
 import gzip
 import hashlib
 import http.server
 import threading
+import time
 import zipfile
 
 import pytest
@@ -21,8 +23,25 @@ def serving(folder):
     asked = []
 
     class Handler(http.server.SimpleHTTPRequestHandler):
+        def do_GET(self):
+            rest = self.headers.get("Range")  # which that of Python does not know
+            if rest is None or (folder / "no_range").exists():
+                return super().do_GET()
+            asked.append(rest)
+            data = (folder / self.path[1:]).read_bytes()
+            data = data[int(rest.removeprefix("bytes=").removesuffix("-")) :]
+            self.send_response(206 if data else 416)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
         def log_request(self, *args):
             asked.append(self.path)
+
+        def end_headers(self):
+            if self.path.endswith(".gz"):  # as some servers do
+                self.send_header("Content-Encoding", "gzip")
+            super().end_headers()
 
         def log_message(self, *args):
             pass
@@ -55,6 +74,11 @@ def server(tmp_path, monkeypatch):
         yield folder, address, asked
 
 
+def files_in(folder):
+    """Returns the names of the files in a folder and below, but for locks."""
+    return [path.name for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"]
+
+
 def expect(monkeypatch, server, name, flip=False):
     """Makes the size and digest of a served file known, the latter maybe a wrong one."""
     folder, address, _ = server
@@ -72,7 +96,8 @@ def test_an_archive_is_unpacked_once(tmp_path, server, monkeypatch):
     num_asked = len(server[2])
     assert downloads.fetch("ml-1m", tmp_path / "cache") == place
     assert len(server[2]) == num_asked
-    assert {path.name for path in (tmp_path / "cache").iterdir()} == {"ml-1m", "ml-1m.json"}
+    assert {path.name for path in (tmp_path / "cache").glob("[!.]*")} == {"ml-1m", "ml-1m.json"}
+    assert not list((tmp_path / "cache").rglob(".ml-1m.partial"))
 
 
 def test_files_keep_their_names_and_their_checksums_are_kept(tmp_path, server):
@@ -93,30 +118,80 @@ def test_another_file_than_is_known_is_refused(tmp_path, server, monkeypatch):
     expect(monkeypatch, server, "ml-1m.zip", flip=True)
     with pytest.raises(UserError, match=r"ml-1m.zip: its size or SHA-256 is not .*data.dir if"):
         downloads.fetch("ml-1m", tmp_path / "cache")
-    assert list((tmp_path / "cache").iterdir()) == []
+    assert files_in(tmp_path / "cache") == []
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_another_page_or_half_a_file_is_refused(tmp_path, server, half):
+    path = server[0] / "meta_Soap.json.gz"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-5] if half else b"<html>Log in</html>")
+    with pytest.raises(UserError, match=r"meta_Soap.json.gz: what came is no whole gzip file \("):
+        downloads.fetch("2014/Soap", tmp_path / "cache")
+    assert files_in(tmp_path / "cache") == ["reviews_Soap_5.json.gz"]  # which was whole
+    path.write_bytes(whole)
+    place = downloads.fetch("2014/Soap", tmp_path / "cache")
+    assert (place / path.name).read_bytes() == whole
+    assert server[2].count("/reviews_Soap_5.json.gz") == 1
 
 
 def test_what_cannot_be_reached_is_named_with_a_remedy(tmp_path, server, monkeypatch):
-    where = "download it where there is a network, unpack it if it ends in .zip, and give the fold"
-    with pytest.raises(UserError, match=rf"cannot download .*_Nail_5.json.gz \(404.*: {where}"):
+    where = "elsewhere, unpack what ends in .zip, and give the folder by --config.data.dir"
+    both = rf"check the edition .*, or download .*_Nail_5.json.gz and .*/meta_Nail.json.gz {where}"
+    with pytest.raises(UserError, match=rf"cannot download .*_Nail_5.json.gz \(404.*: {both}"):
         downloads.fetch("2014/Nail", tmp_path / "cache")
     monkeypatch.setattr(downloads, "_GROUPLENS", "http://127.0.0.1:9")  # nobody listens there
     with pytest.raises(
-        UserError, match=rf"cannot download http://127.0.0.1:9/ml-1m.zip \(.*{where}"
+        UserError, match=rf"cannot download http://127.0.0.1:9/ml-1m.zip \(.* download it {where}"
     ):
         downloads.fetch("ml-1m", tmp_path / "cache")
-    assert not (tmp_path / "cache").exists()
+    assert files_in(tmp_path / "cache") == []
 
 
-def test_an_answer_that_breaks_off(tmp_path, server, monkeypatch):
+@pytest.mark.parametrize("silent", [False, True])
+@pytest.mark.parametrize("knows_range", [False, True])
+def test_a_download_goes_on_where_it_broke_off(tmp_path, server, monkeypatch, knows_range, silent):
+    folder, _, asked = server
+    expect(monkeypatch, server, "ml-1m.zip")
+    over = threading.Event()
+
     def copy_half(self, source, output):
-        data = source.read()
-        output.write(data[: len(data) // 2])
+        output.write(source.read(100))
+        if silent:
+            over.wait(10)
 
-    monkeypatch.setattr(http.server.SimpleHTTPRequestHandler, "copyfile", copy_half)
-    with pytest.raises(UserError, match=r"cannot download .*ml-1m.zip \("):
-        downloads.fetch("ml-1m", tmp_path / "cache")
-    assert list((tmp_path / "cache").iterdir()) == []
+    with monkeypatch.context() as context:
+        context.setattr(http.server.SimpleHTTPRequestHandler, "copyfile", copy_half)
+        context.setattr(downloads, "_SECONDS_OF_SILENCE", 0.2)
+        context.setattr(downloads, "_BLOCK", 10)  # what is less is lost
+        reason = "timed out" if silent else "IncompleteRead"
+        with pytest.raises(UserError, match=rf"cannot download .*ml-1m.zip \({reason}"):
+            downloads.fetch("ml-1m", tmp_path / "cache")
+    over.set()
+    if not knows_range:
+        (folder / "no_range").touch()
+    place = downloads.fetch("ml-1m", tmp_path / "cache")
+    assert (place / "movies.dat").read_text().startswith("1::A (1995)")
+    assert ("bytes=100-" in asked) == knows_range
+
+
+def test_what_came_whole_is_not_fetched_again(tmp_path, server):
+    partial = tmp_path / "cache/.ml-1m.partial/ml-1m.zip.partial"
+    partial.parent.mkdir(parents=True)
+    partial.write_bytes((server[0] / "ml-1m.zip").read_bytes())
+    assert (downloads.fetch("ml-1m", tmp_path / "cache") / "ratings.dat").exists()
+
+
+def test_one_fetches_and_the_others_wait(tmp_path, server, caplog):
+    asked = server[2]
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        with caplog.at_level("INFO", "genrec_jax"), downloads._lock(tmp_path / "ml-1m"):
+            waiting = [pool.submit(downloads.fetch, "ml-1m", tmp_path) for _ in range(2)]
+            while len(caplog.messages) < 2:
+                time.sleep(0.01)
+            assert not asked
+    assert {future.result() for future in waiting} == {tmp_path / "ml-1m"}
+    assert asked == ["/ml-1m.zip"]
 
 
 def test_where_editions_are():
