@@ -75,6 +75,16 @@ def sha256(path: str | os.PathLike) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sha256_of_folder(path: str | os.PathLike) -> str:
+    """Returns a hash of the names and contents of all files below a folder, but hidden ones."""
+    folder, total = pathlib.Path(path), hashlib.sha256()
+    names = sorted(file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
+    for name in names:
+        if not any(part.startswith(".") for part in name.parts):  # such as those of git
+            total.update(f"{name.as_posix()}\0{sha256(folder / name)}\0".encode())
+    return total.hexdigest()
+
+
 def digest(*arrays: np.ndarray) -> str:
     """Returns a hash of the arrays' shapes, types and contents."""
     total = hashlib.sha256()

@@ -56,6 +56,20 @@ def test_checksums(tmp_path):
     assert files.sha256(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()
 
 
+def test_the_hash_of_a_folder_covers_names_and_contents(tmp_path):
+    def of(**contents):
+        folder = tmp_path / f"{len(list(tmp_path.iterdir()))}"
+        for name, text in contents.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text)
+        return files.sha256_of_folder(folder)
+
+    first = of(a="1", **{"b/c": "2"})
+    assert first == of(**{"b/c": "2"}, a="1", **{".git/index": "3"})
+    others = [of(a="2", **{"b/c": "2"}), of(a="1", c="2"), of(a="1"), of()]
+    assert len({first, *others}) == 5
+
+
 def test_a_digest_covers_shape_type_and_contents():
     plain = files.digest(np.zeros((2, 3), np.int32))
     assert plain == files.digest(np.zeros((3, 2), np.int32).T.copy())

@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import logging
+import os
 import pathlib
 import shutil
 
@@ -137,7 +138,10 @@ def _embed(
         hashed |= {"package": sentence_encoders.MINILM}
         compute = functools.partial(sentence_encoders.minilm, corpus.texts)
     elif name == "sentence_t5":
-        hashed |= {"model": model}
+        if os.path.isdir(model):  # whose contents may change, as those of a name hardly do
+            hashed |= {"model_sha256": files.sha256_of_folder(model)}
+        else:
+            hashed |= {"model": model}
         compute = functools.partial(sentence_encoders.sentence_t5, corpus.texts, model)
     elif name == "collaborative":
         hashed |= {"dim": collaborative_dim, "seed": seed}

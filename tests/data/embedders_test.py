@@ -7,6 +7,7 @@ import importlib.metadata
 import importlib.util
 import json
 import logging
+import os
 import pathlib
 import tomllib
 
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from genrec_jax.data import embedders
+from genrec_jax.data import embedders, sentence_encoders
 from genrec_jax.errors import UserError
 from tests.data.corpus_test import make
 
@@ -294,6 +295,35 @@ def test_changed_precomputed_embeddings_are_read_again(tmp_path):
     embed(tmp_path, path=save(tmp_path, np.zeros((10, 2))), **settings)
     embeddings = embed(tmp_path, path=save(tmp_path, np.ones((10, 2))), **settings)
     np.testing.assert_array_equal(embeddings, 1)
+
+
+def test_a_model_that_was_trained_further_embeds_again(tmp_path, monkeypatch):
+    asked = []
+
+    def encode(texts, model, folder):
+        asked.append(model)
+        return np.arange(len(texts) * 2.0, dtype=np.float32).reshape(-1, 2)
+
+    monkeypatch.setattr(sentence_encoders, "sentence_t5", encode)
+    model, moved = tmp_path / "model", tmp_path / "moved"
+    weights = model / "0_Transformer/model.safetensors"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"1")
+    times = weights.stat().st_mtime_ns
+
+    def of(model):
+        embed(tmp_path / "cache", name="sentence_t5", model=str(model))
+        return len(asked)
+
+    assert [of(model), of(model)] == [1, 1]
+    weights.write_bytes(b"2")
+    os.utime(weights, ns=(times, times))
+    assert [of(model), of(model)] == [2, 2]
+    (model / ".git").mkdir()
+    (model / ".git/index").touch()
+    model.rename(moved)
+    assert of(moved) == 2
+    assert [of("some/name"), of("some/name"), of("another/name")] == [3, 3, 4]
 
 
 def test_precomputed_embeddings_by_item_id(tmp_path):
