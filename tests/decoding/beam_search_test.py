@@ -31,7 +31,7 @@ class World:
             head_dim=8,
             hidden_dim=32,
             num_encoder_layers=1,
-            num_decoder_layers=2,
+            num_decoder_layers=1,
             activation="relu",
             positions="relative",
             max_history=PAST,

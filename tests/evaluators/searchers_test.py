@@ -128,9 +128,16 @@ def both_log_probs(model, params, history, among):
     return scores, np.array(codes, np.float64)
 
 
-@pytest.mark.parametrize("weight", [0, 0.4, 1])
-@pytest.mark.parametrize("exclude", [False, True])
-@pytest.mark.parametrize("among_unseen", [False, True])
+@pytest.mark.parametrize(
+    "weight, exclude, among_unseen",
+    [
+        (0, False, False),
+        (1, True, False),
+        (0.4, False, True),
+        (0.4, True, False),
+        (0.4, True, True),
+    ],
+)
 def test_a_hybrid_that_considers_all_items_ranks_by_the_mean(
     hybrid_world, weight, exclude, among_unseen
 ):

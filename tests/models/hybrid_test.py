@@ -11,8 +11,9 @@ from genrec_jax.decoding import catalogue_tree, item_scores, prefix_index
 from genrec_jax.models import hybrid
 
 LEVEL_SIZES = (2, 3, 3)
-ENCODER = {"dim": 8, "num_heads": 2, "hidden_dim": 16, "num_layers": 2, "dropout": 0.0}
+ENCODER = {"dim": 8, "num_heads": 2, "hidden_dim": 16, "num_layers": 1, "dropout": 0.0}
 DECODER = ENCODER | {"dim": 12, "num_heads": 3}
+DEEP = {"encoder": ENCODER | {"num_layers": 2}, "decoder": DECODER | {"num_layers": 2}}
 IDS = np.array([[1, 0, 2], [0, 2, 0], [1, 0, 1], [1, 2, 0], [0, 0, 1], [0, 1, 1], [1, 1, 2]])
 NUM_ITEMS, LENGTH = 7, 5
 IS_KNOWN = np.arange(NUM_ITEMS) != 5
@@ -174,7 +175,7 @@ def test_gradients_are_finite_where_nothing_follows():
 
 
 def test_packed_histories_have_the_losses_of_rows_of_their_own():
-    model, params = make()
+    model, params = make(**DEEP)
     together = losses_of(model, params)
     for history, places in (([3, 1, 4], slice(0, 3)), ([5, 2], slice(3, 5))):
         items = np.array([history])
@@ -184,7 +185,7 @@ def test_packed_histories_have_the_losses_of_rows_of_their_own():
 
 
 def test_a_step_of_a_search_gives_the_logits_of_training():
-    model, params = make()
+    model, params = make(**DEEP)
     _, state, memory = read(model, params, [[1, 6, 0], [3]])
     beams = np.broadcast_to(np.arange(NUM_ITEMS), (2, NUM_ITEMS))
     everywhere = memory._replace(sees=np.repeat(memory.sees, NUM_ITEMS, axis=1))

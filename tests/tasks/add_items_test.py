@@ -164,6 +164,7 @@ def test_again_gives_the_same_and_once_more_keeps_these(world, tmp_path):
     assert len(np.unique(arrays["semantic_ids"], axis=0)) == NUM_NEW + 1
 
 
+@pytest.mark.parametrize("world", ["extra_code"], indirect=True)
 def test_a_trained_model_recommends_them(world, tmp_path):
     folder, _ = world
     config = retrieval_config.get_config("files,smoke")
