@@ -31,7 +31,7 @@ def data(dataset: str) -> ConfigDict:
     config.time = "timestamp"  # empty if the rows are in the order of time
     config.text = ""  # columns of items with commas between; empty for those named as usual
     config.k_core = 0  # events that each user and each item must have; 0 for any number
-    config.max_bad_lines = 0  # of Amazon's and MovieLens's files, to leave out with a warning
+    config.max_bad_lines = 0  # of files as published, to leave out with a warning
     config.split = "leave_one_out"  # or "temporal", at the times after which these shares lie:
     config.valid_share = 0.1
     config.test_share = 0.1

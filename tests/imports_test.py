@@ -12,7 +12,8 @@ ORDER = """
 serving errors checks files lookup xla preemption loss_watch lifeline clusters distributed
 interop.torch_pickle interop.pytorch
 data.records data.splits data.corpus data.cold_start data.text data.histories
-data.k_core data.events data.text_files data.event_files data.table_files data.product_fields
+data.k_core data.events data.text_files data.event_files data.review_files data.table_files
+data.product_fields
 data.sources
 data.builder data.downloads data.datasets data.inspection data.history_files data.embedding_files
 data.sentence_encoders

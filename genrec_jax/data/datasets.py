@@ -11,7 +11,7 @@ from genrec_jax import distributed
 from genrec_jax.data import builder, cold_start, downloads, splits
 from genrec_jax.data.corpus import Corpus
 from genrec_jax.data.records import Source
-from genrec_jax.data.sources import amazon, files, movielens, synthetic, tables
+from genrec_jax.data.sources import amazon, files, movielens, steam, synthetic, tables, yelp
 from genrec_jax.errors import UserError
 
 # Where each set lies below GENREC_DATA_DIR. `amazon` is any category, and `files` any folder, or
@@ -76,10 +76,10 @@ def load(
         edition: of `movielens` and `amazon`, what to download, see `downloads.addresses`.
         items_file, interactions, item_id, user_id, time, text: arguments of `tables.source`, from
             which `files` is read if the first two are given instead of `dir`.
-        k_core: of tables, and of Amazon's and GroupLens's files: how many events each user and each
+        k_core: of tables, and of files as they are published: how many events each user and each
             item must have; 0 for no such rule.
-        max_bad_lines: of Amazon's and GroupLens's files: how many lines may be left out because
-            they cannot be read.
+        max_bad_lines: of files as they are published: how many lines may be left out because they
+            cannot be read.
         synthetic_shop: the arguments of `synthetic.source`.
         split: one of `splits.NAMES`.
         valid_share, test_share: the arguments of `splits.temporal`.
@@ -232,13 +232,14 @@ def recognise(directory: str) -> types.ModuleType:
         raise UserError(
             f"no folder {directory}: give the folder of one data set by --config.data.dir"
         )
-    for layout in (files, movielens, amazon):
+    for layout in (files, movielens, amazon, yelp, steam):
         if layout.is_in(directory):
             return layout
     raise UserError(
         f"{directory} has the files of no known data set: looked for items.jsonl and sequences.txt "
         "(compact), ratings.csv with movies.csv, ratings.dat or u.data (MovieLens), "
         "sequential_data.txt (P5), and meta_NAME.json or .jsonl, maybe .gz, or "
-        "raw_meta_NAME/*.parquet, beside reviews (Amazon); name two tables by --config.data.items "
-        "and --config.data.interactions"
+        "raw_meta_NAME/*.parquet, beside reviews (Amazon), "
+        "yelp_academic_dataset_review.json (Yelp) and steam_reviews.json (Steam); name two tables "
+        "by --config.data.items and --config.data.interactions"
     )

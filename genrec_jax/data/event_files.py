@@ -4,6 +4,7 @@ Arrow reads a block. Only one that it cannot read, or in which something is miss
 line, to name the lines at fault. So what is in memory is a block, and 16 bytes an event.
 """
 
+import datetime
 import pathlib
 import re
 from collections.abc import Callable, Sequence
@@ -135,27 +136,42 @@ def csv_format(
     return Format(read_block, read_line, id_type, num_header_lines)
 
 
-def json_format(user: str, item: str, time: str) -> Format:
-    """Returns the format of lines of JSON, or of Python's dictionaries, with these keys."""
-    schema = pa.schema({user: pa.string(), item: pa.string(), time: pa.int64()})
+def json_format(user: str, item: str, time: str, *, is_date: bool = False) -> Format:
+    """Returns the format of lines of JSON, or of Python's dictionaries, with these keys.
+
+    Args:
+        is_date: whether times are ISO 8601 in UTC, and not whole numbers; they become seconds.
+    """
+    time_type = pa.timestamp("s") if is_date else pa.int64()
+    schema = pa.schema({user: pa.string(), item: pa.string(), time: time_type})
     options = pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
 
     def read_block(block: bytes) -> pa.Table:
-        if block.startswith(b"{'"):
+        if block.startswith((b"{'", b"{u'")):
             raise pa.ArrowInvalid("lines that Python has printed")
-        return pyarrow.json.read_json(pa.BufferReader(block), parse_options=options)
+        table = pyarrow.json.read_json(pa.BufferReader(block), parse_options=options)
+        return table.cast(pa.schema({user: pa.string(), item: pa.string(), time: pa.int64()}))
 
     def read_line(line: bytes) -> tuple[str, str, int]:
-        record = text_files.parse_record(line)
+        record = text_files.parse_fields(line, (user, item, time))
         for name in (user, item):
             if not isinstance(record.get(name), str) or not record[name]:
                 raise ValueError(f"{name} must be text, not {record.get(name)!r}")
-        value = record.get(time)
+        value = _seconds(record.get(time), time) if is_date else record.get(time)
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
             raise ValueError(f"{time} must be a whole number, not {value!r}")
         return record[user], record[item], value
 
     return Format(read_block, read_line, pa.string())
+
+
+def _seconds(value: object, name: str) -> int:
+    """Returns the seconds since 1970 of ISO 8601, or raises ValueError."""
+    try:
+        date = datetime.datetime.fromisoformat(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be a date, such as 2017-12-31, not {value!r}") from error
+    return int((date if date.tzinfo else date.replace(tzinfo=datetime.UTC)).timestamp())
 
 
 def _read_block(

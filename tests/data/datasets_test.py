@@ -4,7 +4,7 @@ import pytest
 
 from genrec_jax.data import cold_start, datasets
 from genrec_jax.data import corpus as corpus_lib
-from genrec_jax.data.sources import amazon, files, movielens
+from genrec_jax.data.sources import amazon, files, movielens, steam, yelp
 from genrec_jax.errors import UserError
 
 LEAVE_ONE_OUT = {
@@ -69,6 +69,8 @@ def test_a_folder_may_be_given(tmp_path):
         (amazon, ["reviews_Beauty_5.json.gz", "meta_Beauty.json.gz"]),
         (amazon, ["All_Beauty.jsonl", "meta_All_Beauty.jsonl"]),
         (amazon, ["5core/All_Beauty.csv", "raw_meta_All_Beauty/full-00000-of-00001.parquet"]),
+        (yelp, ["yelp_academic_dataset_review.json"]),
+        (steam, ["steam_reviews.json.gz", "steam_games.json.gz"]),
         (None, ["ratings.csv", "products.csv"]),
         (None, ["All_Beauty.jsonl", ".cache/meta_All_Beauty.jsonl"]),
         (None, []),

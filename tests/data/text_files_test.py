@@ -121,3 +121,31 @@ def test_blocks_are_whole_lines(tmp_path, monkeypatch):
     numbered = [line for block in blocks for line in text_files.numbered_lines(*block)]
     assert numbered == [(1, b"ab"), (3, b"cdefghi"), (4, b"j"), (5, b"k")]
     assert list(text_files.binary_lines(path)) == numbered
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        r"""{u'a': u'It\'s \u00e9', 'b': "u'a': 'no', ", u'c': -1.5e-3, 'd': True, 'e': None}""",
+        r"""{'a': 'x\\', 'b': 2, 'a': "later \" counts"}""",
+        "{'b': [1, 'a'], 'a': {'b': 2}}",  # these are read whole
+        "{'a' : 1}",
+        '{"a": 1, "b": [2]}',
+        "{'a': '\ufffd', 'b': ''}",
+    ],
+)
+def test_some_fields_are_those_of_the_whole(line):
+    whole = text_files.parse_record(line.encode())
+    for names in ("a", "ab", "bz"):
+        found = text_files.parse_fields(line.encode(), tuple(names))
+        assert {name: found.get(name) for name in names} == {
+            name: whole.get(name) for name in names
+        }
+
+
+@pytest.mark.parametrize(
+    "line", ["{'a': x}", "{'a': 1", "{'a': 1} + 2", "{'a': 'b' 'c'", "{'a': f()}"]
+)
+def test_what_is_no_dictionary_has_no_fields(line):
+    with pytest.raises(ValueError, match="not a literal of Python"):
+        text_files.parse_fields(line.encode(), ("z",))
