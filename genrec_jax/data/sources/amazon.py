@@ -130,11 +130,11 @@ def _find(root: pathlib.Path) -> _Layout:
     events = [
         path for path in found if not is_meta[path] and (_JSON.search(path.name) or _is_csv(path))
     ]
-    return _Layout(
-        _only(root, events, "reviews, such as reviews_Beauty_5.json.gz or All_Beauty.jsonl.gz"),
-        _only(root, products, "products, such as meta_Beauty.json.gz"),
-        None,
-    )
+    # Products first: any table might be reviews, so of a wrong folder it would say that there are
+    # several.
+    products = _only(root, products, "products, such as meta_Beauty.json.gz")
+    events = _only(root, events, "reviews, such as reviews_Beauty_5.json.gz or All_Beauty.jsonl.gz")
+    return _Layout(events, products, None)
 
 
 def _files(root: pathlib.Path) -> list[pathlib.Path]:

@@ -272,8 +272,14 @@ def test_mistakes_in_the_archive_of_p5(tmp_path, sequences, message):
 def test_missing_and_superfluous_files(tmp_path):
     with pytest.raises(UserError, match=r"no folder .*: give .*data.dir; .*download https://drive"):
         read(tmp_path / "nowhere")
-    with pytest.raises(UserError, match=r"has no file of reviews, such as .*docs/data.md"):
+    with pytest.raises(UserError, match=r"has no file of products, such as .*docs/data.md"):
         read(tmp_path)
+    for name in ("movies.csv", "ratings.csv"):  # of MovieLens: neither is called reviews
+        (tmp_path / name).write_text("a,b\n")
+    with pytest.raises(UserError, match=r"has no file of products, such as .*docs/data.md"):
+        read(tmp_path)
+    for name in ("movies.csv", "ratings.csv"):
+        (tmp_path / name).unlink()
     write_2014(tmp_path)
     put_lines(tmp_path / "reviews_Beauty.json.gz", old_reviews())
     with pytest.raises(UserError, match=r"several files of reviews: reviews_Beauty.json.gz, rev"):
