@@ -11,11 +11,11 @@ def parse_arg(arg: str) -> tuple[str, bool]:
     words = [word for word in arg.split(",") if word]
     smoke = "smoke" in words
     names = [word for word in words if word != "smoke"]
+    for name in names:
+        check_name(name)
     if len(names) > 1:
         raise UserError(f"config argument {arg!r} names {len(names)} data sets: give one")
-    dataset = names[0] if names else NAMES[0]
-    check_name(dataset)
-    return dataset, smoke
+    return names[0] if names else NAMES[0], smoke
 
 
 def data(dataset: str) -> ConfigDict:

@@ -38,6 +38,8 @@ def test_every_config_takes_every_data_set_and_smoke(name):
 def test_mistakes_in_the_argument(name):
     with pytest.raises(UserError, match=r"unknown data set 'beaty': choose one of synthetic, bea"):
         get(name, "beaty")
+    with pytest.raises(UserError, match=r"unknown data set 'smokee'"):
+        get(name, "beauty,smokee")
     with pytest.raises(UserError, match=r"names 2 data sets"):
         get(name, "beauty,toys")
 
