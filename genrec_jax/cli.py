@@ -58,7 +58,7 @@ def arguments(given: list[str]) -> list[str]:
     """Returns the arguments of genrec_jax.main that those of this command stand for.
 
     Raises:
-        UserError: if there is no such stage.
+        UserError: if there is no such stage, or nothing to inspect.
     """
     if given[:1] == ["data"]:
         given = _of_data(given[1:])
@@ -80,6 +80,8 @@ def _of_data(given: list[str]) -> list[str]:
     place, *rest = given[1:]
     if place.partition(",")[0] in NAMES:
         return [f"inspect:{place}", *rest]
+    if not pathlib.Path(place).is_dir():
+        raise UserError(f"{place} is neither a folder nor a data set ({', '.join(NAMES)})")
     return ["inspect:files", f"--config.data.dir={place}", *rest]
 
 

@@ -35,9 +35,9 @@ def test_a_stage_is_its_config():
         f"{inspect}:beauty",
         "--workdir=x",
     ]
-    assert cli.arguments(["data", "inspect", "./beauty"]) == [
+    assert cli.arguments(["data", "inspect", str(ROOT)]) == [
         f"{inspect}:files",
-        "--config.data.dir=./beauty",
+        f"--config.data.dir={ROOT}",
     ]
     assert cli.arguments(["--config=mine.py:beauty"]) == ["--config=mine.py:beauty"]
 
@@ -50,6 +50,7 @@ def test_a_stage_is_its_config():
         (["common"], "unknown stage 'common': "),
         (["data", "show"], "data has one use: genrec-jax data inspect DATASET|FOLDER"),
         (["data", "inspect", "--workdir=x"], "data has one use: "),
+        (["data", "inspect", "beuaty"], "beuaty is neither a folder nor a data set .synthetic, be"),
     ],
 )
 def test_what_is_no_stage(monkeypatch, capsys, given, message):
