@@ -8,6 +8,7 @@ Of several processes, over which a large model may be split, the first writes it
 import contextlib
 import itertools
 import json
+import logging
 import os
 import pathlib
 import time
@@ -25,6 +26,8 @@ from genrec_jax.data.corpus import Corpus, Samples
 from genrec_jax.errors import UserError
 from genrec_jax.evaluators import baselines
 from genrec_jax.recommender import Recommendations, Recommender
+
+_log = logging.getLogger(__name__)
 
 _SPLITS = ("all", "valid", "test")
 _MINIMA = {"k": 1, "batch_size": 0, "num_examples": 0}
@@ -97,6 +100,8 @@ def run(config, workdir: pathlib.Path) -> dict[str, float]:
         while chunk := list(itertools.islice(rows, _ROWS)):
             write(chunk)
             examples += chunk[: config.num_examples - len(examples)]
+    if config.output:
+        _log.info("the recommendations are in %s", output)
     if distributed.is_first():
         _write_examples(workdir, trained, users, examples)
     return {

@@ -221,9 +221,11 @@ def test_a_file_of_the_same_histories_gives_the_same(trained, everybody, tmp_pat
         assert metrics == {"num_users": len(everybody), "num_skipped_items": 0}
 
 
-def test_parquet_holds_the_same_whatever_the_batches(trained, everybody, tmp_path):
+def test_parquet_holds_the_same_whatever_the_batches(trained, everybody, tmp_path, caplog):
     output = tmp_path / "new" / "best.parquet"
+    caplog.set_level("INFO", "genrec_jax")
     _, none = run(trained, tmp_path, output=str(output), num_examples=0, batch_size=4)
+    assert caplog.messages[-1] == f"the recommendations are in {output}"
     assert none == []
     assert json.loads((tmp_path / "examples.json").read_text()) == []
     rows = parquet.read_table(output).to_pylist()
