@@ -15,6 +15,7 @@ usage: genrec-jax STAGE[:[DATASET][,smoke]] [--workdir=DIR] [--config.KEY=VALUE 
        genrec-jax data inspect DATASET|FOLDER [--config.KEY=VALUE ...]
        genrec-jax --config=FILE.py[:ARGUMENT] ...     for a config of your own
 
+DATASET is synthetic, the default, beauty, sports, toys, amazon, movielens or files.
 The stages:
 """
 _HELP = ("-h", "--help")

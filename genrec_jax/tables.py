@@ -263,7 +263,10 @@ def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def print_examples(examples: list[dict]) -> None:
-    """Prints what is recommended to a few users, beside the ends of their histories."""
+    """Prints what is recommended to a few users, beside the ends of their histories.
+
+    A mark is before what has the title of the user's next item.
+    """
     console = rich.console.Console()
     for example in examples:
         next_item = f", whose next item was: {example['target']}" if "target" in example else ""
@@ -275,7 +278,8 @@ def print_examples(examples: list[dict]) -> None:
             box=rich.box.SIMPLE_HEAD,
             expand=True,
         )
-        history, recommended = example["history"], example["recommended"]
+        history, target = example["history"], example.get("target")
+        recommended = [f"✓ {t}" if t == target else t for t in example["recommended"]]
         num_before = max(len(history) - _NUM_LATEST, 0)
         history = [f"({num_before} before)"] * bool(num_before) + history[num_before:]
         for row in itertools.zip_longest(history, recommended, fillvalue=""):

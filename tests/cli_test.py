@@ -13,6 +13,7 @@ import pytest
 
 import genrec_jax
 from genrec_jax import cli
+from genrec_jax.data.datasets import NAMES
 from genrec_jax.errors import UserError
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -68,7 +69,9 @@ def test_help_has_the_first_line_of_each_config(monkeypatch, capsys):
         cli.main()
         return capsys.readouterr().out
 
-    listed = printed("--help").partition("The stages:\n")[2].splitlines()
+    usage, _, listed = printed("--help").partition("The stages:\n")
+    assert set(NAMES) <= set(re.findall(r"\w+", usage))
+    listed = listed.splitlines()
     names = {path.stem for path in (ROOT / "configs").glob("*.py")} - {"common"}
     assert {line.split()[0] for line in listed} == names
     assert all(line.endswith((".", ").")) for line in listed)

@@ -73,9 +73,10 @@ def test_examples_show_titles_side_by_side(capsys, monkeypatch):
         "user_id": "u1",
         "target": "Soap [x2]",  # not markup
         "history": ["Brush", "C" * 200],
-        "recommended": ["Cream [red]"],
+        "recommended": ["Cream [red]", "Soap [x2]"],
     }
     lines = printed(capsys, monkeypatch, tables.print_examples, [example])
+    assert [line.split("✓")[1].strip() for line in lines if "✓" in line] == ["Soap [x2]"]
     assert any("User u1, whose next item was: Soap [x2]" in line for line in lines)
     assert any("Brush" in line and "Cream [red]" in line for line in lines)
     assert any("CCC…" in line for line in lines)
