@@ -21,6 +21,7 @@ _MAX_DEPTH = 100  # of JSON, so that recursion over it ends
 _MAX_LITERAL_CHARS = 1 << 20
 _PRINTED = ("{'", "{u'")  # how nearly all lines begin that Python has printed
 _MAY_BE_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+_TWO_HALVES = re.compile(r"\\\\|\\u([dD][89abAB][\da-fA-F]{2})\\u([dD][c-fC-F][\da-fA-F]{2})")
 _BLOCK_BYTES = 1 << 23
 # A name and a value of a dictionary that Python has printed, and what follows; no lists or such.
 _PAIR = re.compile(
@@ -144,6 +145,8 @@ def _parse_value(text: str) -> Any:
 def _parse_literal(text: str) -> Any:
     if len(text) > _MAX_LITERAL_CHARS:
         raise ValueError(f"over {_MAX_LITERAL_CHARS} characters long")
+    if _MAY_BE_HALF.search(text):
+        text = _TWO_HALVES.sub(_joined, text)
     try:
         with warnings.catch_warnings(action="ignore"):  # of backslashes that escape nothing
             value = ast.literal_eval(text)
@@ -151,7 +154,16 @@ def _parse_literal(text: str) -> Any:
         raise ValueError(f"not a literal of Python: {error}") from error
     if _is_deep(value):
         raise ValueError(f"lists or objects in each other, over {_MAX_DEPTH} deep")
+    _refuse_halves(text, value)
     return value
+
+
+def _joined(match: re.Match[str]) -> str:
+    """Returns one escape for two, of which Python 2 made a character where it was built so."""
+    if match[0] == r"\\":
+        return match[0]
+    high, low = (int(half, 16) & 0x3FF for half in match.groups())
+    return rf"\U{0x10000 + (high << 10) + low:08x}"
 
 
 def json_lines(path: pathlib.Path) -> Iterator[tuple[int, Any]]:
@@ -173,24 +185,31 @@ def _parse(line: str) -> Any:
     """Returns the value of a line of JSON, or raises ValueError with what is wrong."""
     try:
         value = json.loads(line)
-        if _MAY_BE_HALF.search(line):
-            json.dumps(value, ensure_ascii=False).encode()
         is_deep = line.count("[") + line.count("{") > _MAX_DEPTH and _is_deep(value)
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON: {error}: correct the line") from error
-    except UnicodeEncodeError as error:
-        half = ascii(error.object[error.start])[1:-1]
-        raise ValueError(
-            f"half a character: {half} is one of two codes that make one, and the other is "
-            "missing: remove it"
-        ) from error
     except ValueError as error:  # JSON, but not what Python makes an int of
         raise ValueError("a number has too many digits: shorten it, or write it as text") from error
     except RecursionError:
         is_deep = True
     if is_deep:
         raise ValueError(f"lists or objects in each other, over {_MAX_DEPTH} deep: flatten them")
+    _refuse_halves(line, value)
     return value
+
+
+def _refuse_halves(source: str, value: Any) -> None:
+    """Raises ValueError if text in a value, which was read from the source, cannot be written."""
+    if not _MAY_BE_HALF.search(source):
+        return
+    try:
+        json.dumps(value, ensure_ascii=False, default=str, skipkeys=True).encode()
+    except UnicodeEncodeError as error:
+        half = ascii(error.object[error.start])[1:-1]
+        raise ValueError(
+            f"half a character: {half} is one of two codes that make one, and the other is "
+            "missing: remove it"
+        ) from error
 
 
 def _is_deep(value: Any) -> bool:

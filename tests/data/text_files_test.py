@@ -132,6 +132,7 @@ def test_blocks_are_whole_lines(tmp_path, monkeypatch):
         "{'a' : 1}",
         '{"a": 1, "b": [2]}',
         "{'a': '\ufffd', 'b': ''}",
+        r"{u'a': u'\ud83d\ude00', u'b': u'\\ud83d'}",
     ],
 )
 def test_some_fields_are_those_of_the_whole(line):
@@ -149,3 +150,11 @@ def test_some_fields_are_those_of_the_whole(line):
 def test_what_is_no_dictionary_has_no_fields(line):
     with pytest.raises(ValueError, match="not a literal of Python"):
         text_files.parse_fields(line.encode(), ("z",))
+
+
+def test_python_2_may_have_printed_a_character_as_two_codes():
+    line = rb"{u'a': u'\ud83d\ude00 \\ud83d', u'b': [u'\uD83D\uDE00']}"
+    assert text_files.parse_record(line) == {"a": "\U0001f600 \\ud83d", "b": ["\U0001f600"]}
+    for line in (rb"{u'a': u'\ud83d'}", rb"{u'a': u'\ude00\ud83d'}", rb"{u'a': [u'\ude00']}"):
+        with pytest.raises(ValueError, match="half a character"):
+            text_files.parse_fields(line, ("a",))
