@@ -36,8 +36,14 @@ number_lines() { # outlives Ctrl-C, for the last lines
   while IFS= read -r line; do echo "process $id: $line"; done
 }
 
-set -m # or the processes would not hear of Ctrl-C
 running=()
+pass_on() { # pass_on SIGNAL
+  kill -"$1" ${running[@]+"${running[@]}"} 2>/dev/null
+}
+trap 'pass_on INT' INT
+trap 'pass_on TERM' TERM
+
+set -m # or the processes would not hear of Ctrl-C
 for ((id = 0; id < count; id++)); do
   command=("$PYTHON" -u -m genrec_jax.main "$@"
     --coordinator="127.0.0.1:$port" --num_processes="$count" --process_id="$id")
@@ -50,12 +56,6 @@ for ((id = 0; id < count; id++)); do
   fi
   if [ -z "${dry_run-}" ]; then running+=($!); fi
 done
-
-pass_on() { # pass_on SIGNAL
-  kill -"$1" ${running[@]+"${running[@]}"} 2>/dev/null
-}
-trap 'pass_on INT' INT
-trap 'pass_on TERM' TERM
 
 status=0
 while [ "${#running[@]}" -gt 0 ]; do
