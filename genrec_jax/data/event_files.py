@@ -16,8 +16,10 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.json
 
+from genrec_jax.data import events as events_lib
 from genrec_jax.data import text_files
 from genrec_jax.data.events import Events
+from genrec_jax.data.records import Records
 from genrec_jax.data.text_files import BadLines
 from genrec_jax.errors import UserError
 
@@ -73,6 +75,35 @@ def read(paths: Sequence[pathlib.Path], form: Format, bad_lines: BadLines) -> Ev
         raise UserError(f"{paths[0]} has no events: get the file again")
     times = np.concatenate(chunks.pop("time"))
     return EventColumns(*_coded(chunks.pop("user")), *_coded(chunks.pop("item")), times)
+
+
+def read_records(
+    path: pathlib.Path,
+    form: Format,
+    read_items: Callable[[set[str], BadLines], list[dict]],
+    *,
+    k_core: int,
+    max_bad_lines: int,
+) -> Records:
+    """Returns the records of a file of events whose times are seconds.
+
+    Args:
+        read_items: returns the item records that it finds of the items asked for, each once.
+        k_core, max_bad_lines: see the sources; bad lines of events and of items count together.
+    """
+    bad_lines = BadLines(max_bad_lines)
+    columns = read([path], form, bad_lines)
+    records = events_lib.to_records(
+        columns.events(),
+        columns.user_names,
+        columns.item_names,
+        lambda wanted: read_items(wanted, bad_lines),
+        has_times=True,
+        k_core=k_core,
+        where=str(path),
+    )
+    records.facts["data/num_bad_lines"] = bad_lines.num
+    return records
 
 
 def csv_format(
@@ -147,7 +178,7 @@ def json_format(user: str, item: str, time: str, *, is_date: bool = False) -> Fo
     options = pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
 
     def read_block(block: bytes) -> pa.Table:
-        if block.startswith((b"{'", b"{u'")):
+        if block.startswith(text_files.PRINTED):
             raise pa.ArrowInvalid("lines that Python has printed")
         table = pyarrow.json.read_json(pa.BufferReader(block), parse_options=options)
         return table.cast(pa.schema({user: pa.string(), item: pa.string(), time: pa.int64()}))

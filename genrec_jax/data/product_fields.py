@@ -42,12 +42,16 @@ def clean(value: Any) -> str:
     return " ".join(text.split())
 
 
+def names(value: Any) -> list[str]:
+    """Returns the names in a list of them, clean; none, if it is no list."""
+    return [*filter(None, map(clean, value))] if isinstance(value, list) else []
+
+
 def _paths(value: Any) -> list[list[str]]:
     """Returns the paths in a list of paths, in one path, or in one name."""
     value = value if isinstance(value, list) else [value]
     paths = value if value and all(isinstance(path, list) for path in value) else [value]
-    cleaned = ([*filter(None, map(clean, path))] for path in paths)
-    return [path for path in cleaned if path]
+    return [*filter(None, map(names, paths))]
 
 
 def _price(value: Any) -> str:

@@ -7,8 +7,13 @@ A user record is a dict with `user_id` (str), `items` (list of positions in the 
 oldest first) and `times` (list of int of the same length, -1 where unknown, or empty).
 """
 
+import hashlib
+import json
+import pathlib
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
+
+from genrec_jax import files
 
 
 class Records(NamedTuple):
@@ -31,3 +36,17 @@ class Source(NamedTuple):
     read: Callable[[], Records]
     citation: str = ""
     homepage: str = ""
+
+
+def hash_of_files(
+    version: str, root: pathlib.Path, paths: Iterable[pathlib.Path], *settings: int
+) -> str:
+    """Returns the content hash of what is read of files below a folder.
+
+    Args:
+        version: of how they are read.
+        settings: all else that the records depend on.
+    """
+    contents = [(path.relative_to(root).as_posix(), files.sha256(path)) for path in paths]
+    hashed = json.dumps([version, contents, *settings])
+    return hashlib.sha256(hashed.encode()).hexdigest()[:16]

@@ -5,16 +5,12 @@ the same date in the order of the file. See `events.to_records` for the rest. Ei
 gzipped (`.gz`).
 """
 
-import hashlib
-import json
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from genrec_jax import files
 from genrec_jax.data import event_files, text_files
-from genrec_jax.data import events as events_lib
-from genrec_jax.data.records import Records, Source
+from genrec_jax.data.records import Records, Source, hash_of_files
 from genrec_jax.data.text_files import BadLines
 from genrec_jax.errors import UserError
 
@@ -35,7 +31,7 @@ class Layout(NamedTuple):
 
 def is_in(directory: str, layout: Layout) -> bool:
     """Returns whether the reviews are in the folder."""
-    return _find(pathlib.Path(directory), layout.reviews) is not None
+    return text_files.find(pathlib.Path(directory), layout.reviews) is not None
 
 
 def source(directory: str, name: str, layout: Layout, k_core: int, max_bad_lines: int) -> Source:
@@ -53,44 +49,23 @@ def source(directory: str, name: str, layout: Layout, k_core: int, max_bad_lines
     root = pathlib.Path(directory)
     paths = []
     for file in (layout.reviews, layout.items):
-        path = _find(root, file)
+        path = text_files.find(root, file)
         if path is None:
             raise UserError(f"{root} has no {file} or {file}.gz: get it from {layout.homepage}")
         paths.append(path)
-    contents = [(path.name, files.sha256(path)) for path in paths]
-    settings = json.dumps([_VERSION, contents, k_core, max_bad_lines])
-    content_hash = hashlib.sha256(settings.encode()).hexdigest()[:16]
+    content_hash = hash_of_files(_VERSION, root, paths, k_core, max_bad_lines)
+    reviews, items = paths
 
     def read() -> Records:
-        return _read(layout, *paths, k_core, BadLines(max_bad_lines))
+        return event_files.read_records(
+            reviews,
+            event_files.json_format(*layout.keys, is_date=True),
+            lambda wanted, bad_lines: list(_items(layout, items, wanted, bad_lines)),
+            k_core=k_core,
+            max_bad_lines=max_bad_lines,
+        )
 
     return Source(name, content_hash, read, layout.citation, layout.homepage)
-
-
-def _find(root: pathlib.Path, file: str) -> pathlib.Path | None:
-    return next((path for path in (root / file, root / f"{file}.gz") if path.is_file()), None)
-
-
-def _read(
-    layout: Layout,
-    reviews: pathlib.Path,
-    items: pathlib.Path,
-    k_core: int,
-    bad_lines: BadLines,
-) -> Records:
-    form = event_files.json_format(*layout.keys, is_date=True)
-    columns = event_files.read([reviews], form, bad_lines)
-    records = events_lib.to_records(
-        columns.events(),
-        columns.user_names,
-        columns.item_names,
-        lambda wanted: list(_items(layout, items, wanted, bad_lines)),
-        has_times=True,
-        k_core=k_core,
-        where=str(reviews),
-    )
-    records.facts["data/num_bad_lines"] = bad_lines.num
-    return records
 
 
 def _items(

@@ -17,9 +17,9 @@ import rich.progress
 
 from genrec_jax.errors import UserError
 
+PRINTED = (b"{'", b"{u'")  # how nearly all lines begin that Python 3 or 2 has printed
 _MAX_DEPTH = 100  # of JSON, so that recursion over it ends
 _MAX_LITERAL_CHARS = 1 << 20
-_PRINTED = ("{'", "{u'")  # how nearly all lines begin that Python has printed
 _MAY_BE_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 _TWO_HALVES = re.compile(r"\\\\|\\u([dD][89abAB][\da-fA-F]{2})\\u([dD][c-fC-F][\da-fA-F]{2})")
 _BLOCK_BYTES = 1 << 23
@@ -49,6 +49,12 @@ class BadLines:
             f"{message}: correct or remove the line, or have up to {self.num} bad lines left out "
             f"by --config.data.max_bad_lines={self.num}"
         )
+
+
+def find(folder: pathlib.Path, name: str) -> pathlib.Path | None:
+    """Returns the path of a file in the folder, plain or gzipped, if it is there."""
+    paths = (folder / name, folder / f"{name}.gz")
+    return next((path for path in paths if path.is_file()), None)
 
 
 def lines(path: pathlib.Path) -> Iterator[tuple[int, str]]:
@@ -112,7 +118,7 @@ def parse_record(line: bytes) -> dict[str, Any]:
         text = line.decode().strip()
     except UnicodeDecodeError as error:
         raise ValueError(f"not UTF-8: {error}") from error
-    value = _parse_literal(text) if text.startswith(_PRINTED) else _parse(text)
+    value = _parse_literal(text) if line.lstrip().startswith(PRINTED) else _parse(text)
     if not isinstance(value, dict):
         raise ValueError("not an object of JSON, nor a dictionary of Python")
     return value
@@ -123,8 +129,9 @@ def parse_fields(line: bytes, names: Collection[str]) -> dict[str, Any]:
 
     Of dictionaries that Python has printed, if nothing is nested in them, which is faster by far.
     """
-    text = line.decode(errors="replace").strip()
-    if text.startswith(_PRINTED) and len(text) <= _MAX_LITERAL_CHARS and "\ufffd" not in text:
+    line = line.strip()
+    text = line.decode(errors="replace")
+    if line.startswith(PRINTED) and len(text) <= _MAX_LITERAL_CHARS and "\ufffd" not in text:
         found, place = {}, 1
         while pair := _PAIR.match(text, place):
             name, value, end = pair.groups()

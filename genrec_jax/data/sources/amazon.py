@@ -17,9 +17,7 @@ file. But those with the same user, product and time are one, which P5 never met
 nobody reviews a product twice. See `events.to_records` for the rest.
 """
 
-import hashlib
 import itertools
-import json
 import pathlib
 import re
 from collections.abc import Iterator, Sequence
@@ -33,7 +31,7 @@ from genrec_jax import files
 from genrec_jax.data import event_files, product_fields, table_files, text_files
 from genrec_jax.data import events as events_lib
 from genrec_jax.data.events import Events
-from genrec_jax.data.records import Records, Source
+from genrec_jax.data.records import Records, Source, hash_of_files
 from genrec_jax.data.splits import UNKNOWN_TIME
 from genrec_jax.data.text_files import BadLines
 from genrec_jax.errors import UserError
@@ -101,9 +99,7 @@ def source(directory: str, name: str, *, k_core: int, max_bad_lines: int) -> Sou
         )
     layout = _find(root)
     paths = [*layout.events, *layout.products, *filter(None, [layout.maps])]
-    contents = [(path.relative_to(root).as_posix(), files.sha256(path)) for path in paths]
-    settings = json.dumps([_VERSION, contents, k_core, max_bad_lines])
-    content_hash = hashlib.sha256(settings.encode()).hexdigest()[:16]
+    content_hash = hash_of_files(_VERSION, root, paths, k_core, max_bad_lines)
     return Source(
         name, content_hash, lambda: _read(layout, k_core, max_bad_lines), CITATION, _HOMEPAGE
     )

@@ -16,7 +16,7 @@ import numpy as np
 
 from genrec_jax.data import table_files
 from genrec_jax.data.records import Records, Source
-from genrec_jax.data.text_files import json_lines, lines
+from genrec_jax.data.text_files import find, json_lines, lines
 from genrec_jax.errors import UserError
 
 _ITEMS, _SEQUENCES, _TIMESTAMPS = "items.jsonl", "sequences.txt", "timestamps.txt"
@@ -32,7 +32,7 @@ def source(directory: str, name: str) -> Source:
     root = pathlib.Path(directory)
     if not root.is_dir():
         raise UserError(f"no folder {root}: give the folder of one data set by --config.data.dir")
-    paths = {file: _find(root, file) for file in (_ITEMS, _SEQUENCES, _TIMESTAMPS)}
+    paths = {file: find(root, file) for file in (_ITEMS, _SEQUENCES, _TIMESTAMPS)}
     for file in (_ITEMS, _SEQUENCES):
         if paths[file] is None:
             raise UserError(f"{root} has no {file} or {file}.gz, which the compact format needs")
@@ -42,11 +42,7 @@ def source(directory: str, name: str) -> Source:
 def is_in(directory: str) -> bool:
     """Returns whether a file of the compact format is in the folder."""
     root = pathlib.Path(directory)
-    return any(_find(root, file) for file in (_ITEMS, _SEQUENCES))
-
-
-def _find(root: pathlib.Path, file: str) -> pathlib.Path | None:
-    return next((path for path in (root / file, root / f"{file}.gz") if path.is_file()), None)
+    return any(find(root, file) for file in (_ITEMS, _SEQUENCES))
 
 
 def _hash(paths) -> str:

@@ -11,8 +11,6 @@ rated are left out. See `events.to_records` for the rest.
 """
 
 import csv
-import hashlib
-import json
 import pathlib
 import re
 from collections.abc import Callable, Iterator
@@ -20,11 +18,9 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from genrec_jax import files
 from genrec_jax.data import event_files, table_files, text_files
-from genrec_jax.data import events as events_lib
 from genrec_jax.data import text as text_lib
-from genrec_jax.data.records import Records, Source
+from genrec_jax.data.records import Records, Source, hash_of_files
 from genrec_jax.data.text_files import BadLines
 from genrec_jax.errors import UserError
 
@@ -97,9 +93,7 @@ def source(directory: str, name: str, *, k_core: int, max_bad_lines: int) -> Sou
     paths = [root / edition.ratings, root / edition.movies]
     if not paths[1].is_file():
         raise UserError(f"{root} has {edition.ratings} but no {edition.movies}: unpack it again")
-    contents = [(path.name, files.sha256(path)) for path in paths]
-    settings = json.dumps([_VERSION, contents, k_core, max_bad_lines])
-    content_hash = hashlib.sha256(settings.encode()).hexdigest()[:16]
+    content_hash = hash_of_files(_VERSION, root, paths, k_core, max_bad_lines)
     return Source(
         name,
         content_hash,
@@ -125,24 +119,17 @@ def is_in(directory: str) -> bool:
 def _read(
     edition: _Edition, ratings: pathlib.Path, movies: pathlib.Path, k_core: int, max_bad_lines: int
 ) -> Records:
-    bad_lines = BadLines(max_bad_lines)
-    columns = event_files.read([ratings], _format(edition, ratings), bad_lines)
-
-    def read_items(wanted: set[str]) -> list[dict]:
+    def read_items(wanted: set[str], bad_lines: BadLines) -> list[dict]:
         found = _movies(edition, movies, bad_lines)
         return [movie for movie in found if movie["item_id"] in wanted]
 
-    records = events_lib.to_records(
-        columns.events(),
-        columns.user_names,
-        columns.item_names,
+    return event_files.read_records(
+        ratings,
+        _format(edition, ratings),
         read_items,
-        has_times=True,
         k_core=k_core,
-        where=str(ratings),
+        max_bad_lines=max_bad_lines,
     )
-    records.facts["data/num_bad_lines"] = bad_lines.num
-    return records
 
 
 def _format(edition: _Edition, ratings: pathlib.Path) -> event_files.Format:

@@ -8,7 +8,7 @@ from typing import Any
 
 from genrec_jax.data import review_files
 from genrec_jax.data import text as text_lib
-from genrec_jax.data.product_fields import clean
+from genrec_jax.data.product_fields import clean, names
 from genrec_jax.data.records import Source
 
 
@@ -23,7 +23,7 @@ def is_in(directory: str) -> bool:
 
 
 def _describe(game: dict[str, Any]) -> dict:
-    genres, tags = (_names(game.get(key)) for key in ("genres", "tags"))
+    genres, tags = (names(game.get(key)) for key in ("genres", "tags"))
     title = clean(game.get("title")) or clean(game.get("app_name"))
     fields = {
         "title": title,
@@ -32,10 +32,6 @@ def _describe(game: dict[str, Any]) -> dict:
         "tags": text_lib.join_names(tags),
     }
     return {"title": title, "categories": [genres], "text": text_lib.join_fields(fields)}
-
-
-def _names(value: Any) -> list[str]:
-    return [*filter(None, map(clean, value))] if isinstance(value, list) else []
 
 
 _LAYOUT = review_files.Layout(

@@ -7,7 +7,7 @@ from typing import Any
 
 from genrec_jax.data import review_files
 from genrec_jax.data import text as text_lib
-from genrec_jax.data.product_fields import clean
+from genrec_jax.data.product_fields import clean, names
 from genrec_jax.data.records import Source
 
 
@@ -22,17 +22,16 @@ def is_in(directory: str) -> bool:
 
 
 def _describe(business: dict[str, Any]) -> dict:
-    names = business.get("categories") or []
-    names = names.split(",") if isinstance(names, str) else names
-    names = [*filter(None, map(clean, names))]
+    categories = business.get("categories")
+    categories = names(categories.split(",") if isinstance(categories, str) else categories)
     title = clean(business.get("name"))
     fields = {
         "title": title,
-        "categories": text_lib.join_names(names),
+        "categories": text_lib.join_names(categories),
         "city": clean(business.get("city")),
         "state": clean(business.get("state")),
     }
-    return {"title": title, "categories": [names], "text": text_lib.join_fields(fields)}
+    return {"title": title, "categories": [categories], "text": text_lib.join_fields(fields)}
 
 
 _LAYOUT = review_files.Layout(
